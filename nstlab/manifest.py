@@ -1,0 +1,90 @@
+"""run.json: what a run is, which machine made it, and what would differ on this one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nstlab.optimise import LEARNING_RATES
+from nstlab.settings import Settings
+from nstlab.storage import write_whole
+from nstlab.vgg19 import choose_device
+
+FORMAT = 1
+NOT_SHAPING = {"iterations", "frame_every", "device"}
+
+
+def run_id(settings: Settings, sha256: dict[str, str]) -> str:
+    """Twelve hexadecimal digits that name what shapes the picture.
+
+    The settings at their default do not count (so that one added later orphans nothing), nor does a default
+    that is spelled out; pictures and weights count by their bytes.
+    """
+    shaping = {name: value for name, value in settings.changed().items() if name not in NOT_SHAPING | set(sha256)}
+    if settings.learning_rate == LEARNING_RATES[settings.optimizer]:
+        shaping.pop("learning_rate", None)
+    if settings.style_size == settings.size:
+        shaping.pop("style_size", None)
+    if settings.style_layer_weights == (1.0,) * len(settings.style_layers):
+        shaping.pop("style_layer_weights", None)
+    text = json.dumps([shaping, sha256], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_manifest(
+    path: Path, run: str, settings: Settings, sha256: dict[str, str], status: str, iteration: int | None
+) -> None:
+    """Write run.json. `iteration` is the one that can be gone on from, None before the first checkpoint."""
+    manifest = {
+        "format": FORMAT,
+        "id": run,
+        "status": status,
+        "iteration": iteration,
+        "settings": settings.model_dump(mode="json"),
+        "sha256": sha256,
+        **this_machine(settings),
+    }
+    write_whole(path, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """run.json's content; an empty dict where there is none, or a damaged one, or one of another format."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        whole = stored["format"] == FORMAT and {"id", "settings", "sha256", "iteration", "status"} <= set(stored)
+        return stored if whole else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def this_machine(settings: Settings) -> dict[str, Any]:
+    """What can change the last bits of a result, as run.json has it."""
+    device = choose_device(settings.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {
+        "versions": {"nstlab": version("nstlab"), "torch": torch.__version__, "python": platform.python_version()},
+        "machine": {
+            "device": device.type,
+            "processor": name,
+            "threads": torch.get_num_threads(),
+            "convolution": "plain",
+        },
+    }
+
+
+def differences(manifest: dict[str, Any], settings: Settings) -> list[str]:
+    """In words, what of this machine differs from a manifest's in what matters to the last bits."""
+    now = this_machine(settings)
+    found = []
+    for part, names in (("versions", ("nstlab", "torch")), ("machine", tuple(now["machine"]))):
+        for name in names:
+            before = manifest.get(part, {}).get(name)
+            if before is not None and before != now[part][name]:
+                found.append(f"made with {name} {before}, this machine has {now[part][name]}")
+    return found

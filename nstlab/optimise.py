@@ -1,0 +1,157 @@
+"""The optimisation: a generator of steps. It knows no files and prints nothing.
+
+L-BFGS remembers `history_size` past steps. HISTORY_FINDINGS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from nstlab.images import load_image
+from nstlab.initial import initial_value
+from nstlab.losses import content_loss, gram, layer_weights, style_loss
+from nstlab.settings import RunError, Settings
+from nstlab.vgg19 import VGG19, load_vgg19
+
+LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0}
+"""What `learning_rate=None` means; Adam's is in grey levels."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The picture after `iteration` updates, with the losses of that picture.
+
+    image: (1, 3, H, W) in [0, 1] units, unclamped, a copy; losses: total, content, style, and one entry a
+    style layer, w_l times its loss, so that these sum to `style`; total = content + k_S·style.
+    """
+
+    iteration: int
+    image: torch.Tensor
+    losses: dict[str, float]
+
+
+class Objective:
+    """L = C + k_S·S for one content and one style picture; their targets are computed once.
+
+    Calling it with a picture in grey levels gives the losses of `Step` as scalar tensors.
+    """
+
+    def __init__(self, net: VGG19, content: torch.Tensor, style: torch.Tensor, settings: Settings) -> None:
+        self.net = net
+        self.settings = settings
+        with torch.no_grad():
+            self.P = net(net.prepare(content), keep=settings.content_layers)
+            styles = net(net.prepare(style), keep=settings.style_layers)
+            self.A = {name: gram(activation) for name, activation in styles.items()}
+        chosen = layer_weights(settings.style_layer_weights, list(self.A.values()))
+        self.w = dict(zip(self.A, chosen, strict=True))
+
+    def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        F = self.net(x, keep=dict.fromkeys((*self.P, *self.A)))
+        nothing = x.new_zeros(())
+        content = sum((content_loss(F[name], P) for name, P in self.P.items()), nothing) / max(len(self.P), 1)
+        layers = {name: self.w[name] * style_loss(gram(F[name]), A) for name, A in self.A.items()}
+        style = sum(layers.values(), nothing)
+        return {"total": content + self.settings.k_S * style, "content": content, "style": style, **layers}
+
+
+class LBFGS(torch.optim.LBFGS):
+    """torch's L-BFGS, one evaluation a step, that starts at the scale of a picture.
+
+    Before its first curvature pair L-BFGS knows no length. torch's first step has an L1 norm of 1, which at
+    256 x 256 rounds to nothing in float32; and where the loss curves downwards there (from a flat picture,
+    say) torch drops the pair and next takes the raw gradient, some 10⁶ grey levels. Here every step until
+    the first pair moves the pixels by `lr` grey levels on average.
+    """
+
+    def __init__(self, x: torch.Tensor, lr: float, history_size: int) -> None:
+        super().__init__([x], lr=lr, max_iter=1, tolerance_grad=0, tolerance_change=0, history_size=history_size)
+        self.x = x
+
+    def step(self, closure: Callable[[], torch.Tensor]) -> torch.Tensor:
+        if self._has_a_pair():
+            return super().step(closure)
+        self.state[self.x]["n_iter"] = 0  # start (again): d = -g, with a length of lr / max(|g|₁, 1)
+        group = self.param_groups[0]
+        lr = group["lr"]
+        group["lr"] = lr * self.x.numel()
+        try:
+            return super().step(closure)
+        finally:
+            group["lr"] = lr
+
+    def _has_a_pair(self) -> bool:
+        memory = self.state[self.x]
+        if not memory.get("n_iter"):
+            return False
+        if memory["old_dirs"]:
+            return True
+        y = self.x.grad.flatten() - memory["prev_flat_grad"]
+        return float(y @ memory["d"]) * float(memory["t"]) > 1e-10  # torch's own condition for keeping a pair
+
+
+def make_optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer:
+    """The optimiser of `x` that the settings ask for; one step of it is one iteration."""
+    rate = settings.learning_rate or LEARNING_RATES[settings.optimizer]
+    if settings.optimizer == "adam":
+        return torch.optim.Adam([x], lr=rate)
+    return LBFGS(x, rate, settings.history_size)
+
+
+def steps(
+    objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer, iterations: int, start: int = 0
+) -> Iterator[Step]:
+    """Optimise `x`, a picture in grey levels, in place: yields the steps `start` ... `iterations`.
+
+    Each step is yielded before the update that follows it, so while a step is looked at, `x` and the
+    optimiser are in exactly the state that belongs to it: the place to store or to stop.
+    Pixels are not clamped (that would break L-BFGS's line of reasoning).
+    Raises RunError if the loss is not finite.
+    """
+    for iteration in range(start, iterations + 1):
+        optimizer.zero_grad()
+        losses = objective(x)
+        losses["total"].backward()
+        values = torch.stack([value.detach() for value in losses.values()]).tolist()  # the one wait for the device
+        if not torch.isfinite(torch.tensor(values[0])):
+            raise RunError(
+                f"the loss is not finite at iteration {iteration}: lower learning_rate or k_S "
+                f"(now {optimizer.param_groups[0]['lr']:g} and {objective.settings.k_S:g})"
+            )
+        image = objective.net.restore(x.detach()).to("cpu", copy=True)
+        yield Step(iteration, image, dict(zip(losses, values, strict=True)))
+        if iteration < iterations:
+            optimizer.step(lambda total=losses["total"]: total)
+
+
+def set_up(settings: Settings) -> tuple[Objective, torch.Tensor]:
+    """Load what the settings name: the objective, and the initial value in grey levels, ready for `steps`.
+
+    Raises RequestError for a picture, weights or a device that cannot be had.
+    """
+    content = load_image(settings.content, settings.size)
+    style = load_image(settings.style, settings.style_size or settings.size)
+    net = load_vgg19(settings.weights, settings.pooling, settings.device)
+    device = net.mean.device
+    x = net.prepare(initial_value(settings.init, content, style, settings.seed, net.mean.cpu()).to(device))
+    objective = Objective(net, content.to(device), style.to(device), settings)
+    return objective, x.contiguous().requires_grad_()
+
+
+def transfer(settings: Settings) -> Iterator[Step]:
+    """Vanilla style transfer (Gatys, Ecker & Bethge 2016): the steps 0 ... settings.iterations.
+
+    Nothing is stored; `nstlab.Run` does that. Raises RequestError before the first step, RunError if the
+    loss is not finite.
+
+    >>> for step in transfer(Settings(size=32, iterations=2)):
+    ...     print(step.iteration, tuple(step.image.shape))
+    0 (1, 3, 32, 32)
+    1 (1, 3, 32, 32)
+    2 (1, 3, 32, 32)
+    """
+    objective, x = set_up(settings)
+    yield from steps(objective, x, make_optimizer(x, settings), settings.iterations)

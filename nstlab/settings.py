@@ -1,0 +1,191 @@
+"""Every knob of a run, declared once: its unit, its range, its default and what it means.
+
+The command line, the notebooks' parameter cells, the sliders and the sweeps all read it from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+"""VGG19's convolutional part: (convolutions, features) of each of its five blocks."""
+
+INITIAL_VALUES = ("white_noise", "white", "black", "mean", "content", "style", "average")
+WEIGHTS = ("original-8bit", "torchvision", "random")
+
+
+class RequestError(ValueError):
+    """What was asked for cannot be done; the message says in one line what would be right."""
+
+
+class RunError(RuntimeError):
+    """A run could not go on; the message says in one line why, and what is kept."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
+    """The error for a name that is not among the known ones; it names the nearest."""
+    known = list(known)
+    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+    return RequestError(f"unknown {kind} {str(name)!r}: {hint}")
+
+
+def layer_names() -> tuple[str, ...]:
+    """The 37 layers F1 ... F37 in order: conv1_1, relu1_1, ..., relu5_4, pool5."""
+    names: list[str] = []
+    for block, (convolutions, _) in enumerate(BLOCKS, start=1):
+        for i in range(1, convolutions + 1):
+            names += [f"conv{block}_{i}", f"relu{block}_{i}"]
+        names.append(f"pool{block}")
+    return tuple(names)
+
+
+def _knob(default: Any, meaning: str, unit: str = "", slider: tuple | None = None, **limits: Any) -> Any:
+    """A setting. `slider` is the range that a control offers where it is narrower than what is allowed."""
+    return Field(default, description=meaning, json_schema_extra={"unit": unit, "slider": slider}, **limits)
+
+
+class Settings(BaseModel):
+    """What shapes one transfer. Frozen, validated; to and from JSON as any pydantic model.
+
+    Raises RequestError, in one line, for an unknown name (the nearest known one is named) or for a value
+    out of range. A picture is a sample's name or a path; a path is made absolute at once.
+
+    >>> Settings(k_S=300, init="white_noise").changed()
+    {'k_S': 300.0, 'init': 'white_noise'}
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    content: str = _knob("astronaut", "the picture that is painted: a sample's name or a path")
+    style: str = _knob("swirl", "the picture whose style is taken: a sample's name or a path")
+    size: int = _knob(256, "the longer side of the result", "pixels", (64, 1024), ge=32, le=8192)
+    style_size: int | None = _knob(
+        None, "the longer side of the style picture; none: as `size`", "pixels", (64, 1024), ge=32, le=8192
+    )
+    k_S: float = _knob(
+        1000.0, "the weight of the style loss; the content loss weighs 1", "", (1e-2, 1e7), ge=0, le=1e12
+    )
+    init: Literal[INITIAL_VALUES] = _knob("content", "the initial value: the picture at iteration 0")
+    iterations: int = _knob(
+        300, "the iteration to reach; what is stored is not computed again", "iterations", (0, 5000), ge=0, le=10**7
+    )
+    optimizer: Literal["lbfgs", "adam"] = _knob("lbfgs", "the optimiser")
+    learning_rate: float | None = _knob(
+        None, "step length; none: 1 for L-BFGS, 5 grey levels for Adam", "", (0.01, 20), gt=0, le=1000
+    )
+    history_size: int = _knob(
+        20, "how many past steps L-BFGS remembers (see `nstlab.optimise`)", "iterations", (1, 100), ge=1, le=200
+    )
+    content_layers: tuple[str, ...] = _knob(("relu4_2",), "layers whose activations are to match the content's")
+    style_layers: tuple[str, ...] = _knob(
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), "layers whose Grams are to match the style's"
+    )
+    style_layer_weights: tuple[float, ...] | Literal["balanced"] | None = _knob(
+        None, "one weight a style layer; none: 1 each; balanced: each layer's Gram counts the same"
+    )
+    style_loss: Literal["gram"] = _knob("gram", "how two activations' styles are compared")
+    pooling: Literal["max", "average"] = _knob("max", "how the network halves its resolution")
+    weights: str = _knob("original-8bit", "the network: original-8bit, torchvision, random, or a path")
+    seed: int = _knob(0, "the seed of the white noise", "", (0, 999), ge=0, lt=2**63)
+    device: str = _knob("auto", "auto, cpu, cuda, cuda:1, mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    frame_every: int | None = _knob(
+        None,
+        "store a frame every so many iterations, besides 0, 1, 2, 5, 10, 20, 50, ...",
+        "iterations",
+        (1, 100),
+        ge=1,
+    )
+
+    def __init__(self, **values: Any) -> None:
+        for name in values:
+            if name not in type(self).model_fields:
+                raise unknown("setting", name, type(self).model_fields)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise RequestError("; ".join(_one_line(fault) for fault in error.errors())) from None
+
+    @classmethod
+    def from_text(cls, pairs: dict[str, str]) -> Settings:
+        """Settings from text, as a command line has it: lists as a,b,c; `none` for none.
+
+        >>> Settings.from_text({"style_layers": "relu1_1,relu2_1", "style_size": "none"}).style_layers
+        ('relu1_1', 'relu2_1')
+        """
+        return cls(**{name: None if text.lower() == "none" else text for name, text in pairs.items()})
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not at their default, as plain JSON values."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def with_(self, **values: Any) -> Settings:
+        """These settings with some of them changed, validated like new ones."""
+        return type(self)(**(self.model_dump() | values))
+
+    @field_validator("content_layers", "style_layers", "style_layer_weights", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "balanced":
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("content_layers", "style_layers")
+    @classmethod
+    def _known_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in layer_names():
+                raise ValueError(str(unknown("layer", name, layer_names())))
+        if len(set(names)) < len(names):
+            raise ValueError(f"a layer is named twice in {', '.join(names)}")
+        return names
+
+    @field_validator("content", "style")
+    @classmethod
+    def _picture(cls, value: str) -> str:
+        return _name_or_path(value)
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, value: str) -> str:
+        value = _name_or_path(value)
+        if not Path(value).is_absolute() and value not in WEIGHTS:
+            raise ValueError(f"{unknown('weights', value, WEIGHTS)} (or the path of a .pth or .safetensors file)")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if not self.content_layers and not self.style_layers:
+            raise ValueError("content_layers and style_layers are both empty: nothing is left to optimise")
+        weights = self.style_layer_weights
+        if isinstance(weights, tuple):
+            if len(weights) != len(self.style_layers):
+                raise ValueError(f"{len(weights)} style_layer_weights for {len(self.style_layers)} style layers")
+            if min(weights, default=0.0) < 0:
+                raise ValueError("style_layer_weights must not be negative")
+        return self
+
+
+def _name_or_path(value: str) -> str:
+    """A bare word is a name and stays; anything with a folder or an ending is a path, made absolute."""
+    if not value or "\0" in value:
+        raise ValueError("a name or a path is needed")
+    path = Path(value).expanduser()
+    is_path = path.suffix or path.is_absolute() or len(path.parts) > 1 or value.startswith((".", "~"))
+    return str(path.absolute()) if is_path else value
+
+
+def _one_line(fault: dict[str, Any]) -> str:
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    message = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if not name:
+        return message
+    if fault["type"] == "value_error":
+        return f"{name}: {message}"
+    value = " ".join(repr(fault["input"]).split())
+    return f"{name} = {value[:80]}: {message}"

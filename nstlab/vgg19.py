@@ -1,0 +1,160 @@
+"""VGG19's convolutional part as the sequence of functions F1 ... F37 (Simonyan & Zisserman 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, max_pool2d
+
+from nstlab.convolution import convolve
+from nstlab.settings import RequestError, layer_names, unknown
+from nstlab.weights import Weights, read_weights
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of the functions F1 ... F37.
+
+    index: 1 ... 37; kind: "conv", "relu" or "pool"; inputs, features: channels in and out;
+    stride: pixels between neighbouring positions of its output; receptive_field: the side, in pixels, of the
+    square that one position sees; parameters: weights and biases.
+    """
+
+    index: int
+    name: str
+    kind: str
+    inputs: int
+    features: int
+    stride: int
+    receptive_field: int
+    parameters: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of its activation for a picture of height x width pixels."""
+        return height // self.stride, width // self.stride
+
+    def multiply_adds(self, height: int, width: int) -> int:
+        """Multiplications (each with an addition) for a picture of height x width pixels; 0 but for conv."""
+        rows, columns = self.size(height, width)
+        return 9 * self.inputs * self.features * rows * columns if self.kind == "conv" else 0
+
+
+def describe_layers(features: Iterable[tuple[int, int]]) -> tuple[Layer, ...]:
+    """The 37 layers of a VGG19 whose 16 convolutions have these (inputs, outputs).
+
+    With r the receptive field and j the stride so far, a 3x3 convolution makes r ← r + 2j, a 2x2 pooling
+    r ← r + j and j ← 2j (Dumoulin & Visin 2016).
+    """
+    convolutions = iter(features)
+    layers: list[Layer] = []
+    stride, field, outputs = 1, 1, 3
+    for index, name in enumerate(layer_names(), start=1):
+        kind = name[:4]
+        inputs, parameters = outputs, 0
+        if kind == "conv":
+            inputs, outputs = next(convolutions)
+            parameters = 9 * inputs * outputs + outputs
+            field += 2 * stride
+        elif kind == "pool":
+            field += stride
+            stride *= 2
+        layers.append(Layer(index, name, kind, inputs, outputs, stride, field, parameters))
+    return tuple(layers)
+
+
+class VGG19(nn.Module):
+    """The network: grey-level pictures in, activations out. Frozen; any device and floating type.
+
+    >>> net = load_vgg19("random", device="cpu")
+    >>> net(net.prepare(torch.rand(1, 3, 32, 48)), keep=["relu3_1"])["relu3_1"].shape
+    torch.Size([1, 256, 8, 12])
+    """
+
+    def __init__(self, weights: Weights, pooling: str = "max") -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.sha256 = weights.sha256
+        self.register_buffer("mean", torch.tensor(weights.mean))
+        for key, tensor in weights.tensors.items():
+            self.register_buffer(key.replace(".", "_"), tensor)  # buffers: nothing here is trained
+        pairs = [t.shape[1::-1] for key, t in weights.tensors.items() if key.endswith("weight")]
+        self.layers = describe_layers(tuple(pair) for pair in pairs)
+
+    def prepare(self, image: torch.Tensor) -> torch.Tensor:
+        """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, what the network takes."""
+        return (image - self.mean.view(1, 3, 1, 1)) * 255
+
+    def restore(self, x: torch.Tensor) -> torch.Tensor:
+        """The inverse of `prepare`; not clamped."""
+        return x / 255 + self.mean.view(1, 3, 1, 1)
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name. Raises RequestError if there is none."""
+        if name not in layer_names():
+            raise unknown("layer", name, layer_names())
+        return self.layers[layer_names().index(name)]
+
+    def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """One function of the sequence: layer `name` applied to the output of the layer before it."""
+        kind = self.layer(name).kind
+        if kind == "conv":
+            return convolve(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
+        if kind == "relu":
+            return x.relu()  # never in place: the conv layer's activation stays
+        return max_pool2d(x, 2) if self.pooling == "max" else avg_pool2d(x, 2)
+
+    def sequence(self, x: torch.Tensor) -> Iterator[tuple[Layer, torch.Tensor]]:
+        """(F1, F1(x)), (F2, F2(F1(x))), ...: every layer with its activation, one at a time."""
+        for layer in self.layers:
+            x = self.apply_layer(layer.name, x)
+            yield layer, x
+
+    def forward(self, x: torch.Tensor, keep: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The activations of the layers named in `keep`, (1, C, H, W) each, in that order.
+
+        `x` is (1, 3, H, W) in grey levels (see `prepare`). Nothing deeper than needed is computed.
+        Raises RequestError for an unknown layer.
+        """
+        keep = list(keep)
+        if not keep:
+            return {}
+        deepest = max(self.layer(name).index for name in keep)
+        kept = {}
+        for layer, activation in self.sequence(x):
+            if layer.name in keep:
+                kept[layer.name] = activation
+            if layer.index == deepest:
+                break
+        return {name: kept[name] for name in keep}
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises RequestError if it is not there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise RequestError(
+            f"device={device}: this machine has {torch.cuda.device_count()} CUDA devices; use device=cpu"
+        )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise RequestError("device=mps: not available here; use device=cpu")
+    return chosen
+
+
+def load_vgg19(weights: str = "original-8bit", pooling: str = "max", device: str = "auto") -> VGG19:
+    """VGG19 with the weights of that name (see `nstlab.weights.read_weights`).
+
+    `pooling` is "max" or "average". Raises RequestError or RunError if the weights cannot be read.
+
+    >>> load_vgg19("random", device="cpu").layers[20].name
+    'relu4_1'
+    """
+    if pooling not in ("max", "average"):
+        raise unknown("pooling", pooling, ("max", "average"))
+    return VGG19(read_weights(weights), pooling).to(choose_device(device)).eval()
