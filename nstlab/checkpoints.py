@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from nstlab.storage import set_aside, sync_folder, whole_file
 
 FORMAT = 1
+DIGEST = hashlib.sha256().digest_size  # bytes at the end of the file
 LATEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 
 
@@ -36,7 +38,14 @@ def write_checkpoint(folder: Path, run_id: str, snapshot: Snapshot) -> None:
     new = folder / "checkpoint.new.pt"
     fields = {field: getattr(snapshot, field) for field in Snapshot.__dataclass_fields__}
     with whole_file(new) as file:
-        torch.save({"format": FORMAT, "id": run_id, **fields}, file)
+        hashing = _Hashing(file)
+        try:
+            torch.save({"format": FORMAT, "id": run_id, **fields}, hashing)
+        except RuntimeError:  # what torch makes of any error in writing
+            if hashing.error:
+                raise hashing.error from None
+            raise
+        file.write(hashing.sha256.digest())
     if (folder / LATEST).exists():
         os.replace(folder / LATEST, folder / PREVIOUS)
     os.replace(new, folder / LATEST)
@@ -65,7 +74,34 @@ def read_checkpoint(folder: Path, run_id: str) -> Snapshot | None:
     return snapshot
 
 
+class _Hashing:
+    """A file that also takes the SHA-256 of what is written: torch.load does not notice a flipped bit."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
 def _read(path: Path, run_id: str) -> Snapshot:
+    with path.open("rb") as file:
+        sha256, left = hashlib.sha256(), path.stat().st_size - DIGEST
+        while left > 0:
+            part = file.read(min(left, 1 << 24))
+            sha256.update(part)
+            left -= len(part)
+        if left < 0 or file.read() != sha256.digest():
+            raise ValueError("it is not whole")
     stored = torch.load(path, map_location="cpu", weights_only=True)  # data only: nothing in it is run
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         raise ValueError("of another format than this version of nstlab writes")

@@ -48,7 +48,7 @@ def _catalogued(file: str) -> Path:
     if not package:
         return home() / "data" / file
     folder = importlib.util.find_spec(package).submodule_search_locations[0]  # without importing the package
-    return Path(folder) / "data" / name
+    return Path(folder) / name
 
 
 def find_picture(name: str | Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -42,6 +43,7 @@ class Objective:
     def __init__(self, net: VGG19, content: torch.Tensor, style: torch.Tensor, settings: Settings) -> None:
         self.net = net
         self.settings = settings
+        self.k_S = settings.k_S
         with torch.no_grad():
             self.P = net(net.prepare(content), keep=settings.content_layers)
             styles = net(net.prepare(style), keep=settings.style_layers)
@@ -55,16 +57,19 @@ class Objective:
         content = sum((content_loss(F[name], P) for name, P in self.P.items()), nothing) / max(len(self.P), 1)
         layers = {name: self.w[name] * style_loss(gram(F[name]), A) for name, A in self.A.items()}
         style = sum(layers.values(), nothing)
-        return {"total": content + self.settings.k_S * style, "content": content, "style": style, **layers}
+        return {"total": content + self.k_S * style, "content": content, "style": style, **layers}
+
+
+LONGEST_STEP = 5.0  # grey levels a pixel, on average; after the first few, steps are shorter by themselves
 
 
 class LBFGS(torch.optim.LBFGS):
-    """torch's L-BFGS, one evaluation a step, that starts at the scale of a picture.
+    """torch's L-BFGS, one evaluation a step, that knows how large a picture is.
 
     Before its first curvature pair L-BFGS knows no length. torch's first step has an L1 norm of 1, which at
     256 x 256 rounds to nothing in float32; and where the loss curves downwards there (from a flat picture,
     say) torch drops the pair and next takes the raw gradient, some 10⁶ grey levels. Here every step until
-    the first pair moves the pixels by `lr` grey levels on average.
+    the first pair moves the pixels by `lr` grey levels on average, and no later one by more than LONGEST_STEP.
     """
 
     def __init__(self, x: torch.Tensor, lr: float, history_size: int) -> None:
@@ -72,10 +77,12 @@ class LBFGS(torch.optim.LBFGS):
         self.x = x
 
     def step(self, closure: Callable[[], torch.Tensor]) -> torch.Tensor:
-        if self._has_a_pair():
-            return super().step(closure)
-        self.state[self.x]["n_iter"] = 0  # start (again): d = -g, with a length of lr / max(|g|₁, 1)
-        group = self.param_groups[0]
+        memory, group = self.state[self.x], self.param_groups[0]
+        if self._has_a_pair(memory):
+            loss = super().step(closure)
+            self._shorten(memory)
+            return loss
+        memory["n_iter"] = 0  # start (again): d = -g, with a length of lr / max(|g|₁, 1)
         lr = group["lr"]
         group["lr"] = lr * self.x.numel()
         try:
@@ -83,14 +90,22 @@ class LBFGS(torch.optim.LBFGS):
         finally:
             group["lr"] = lr
 
-    def _has_a_pair(self) -> bool:
-        memory = self.state[self.x]
+    def _has_a_pair(self, memory: dict[str, Any]) -> bool:
         if not memory.get("n_iter"):
             return False
         if memory["old_dirs"]:
             return True
         y = self.x.grad.flatten() - memory["prev_flat_grad"]
         return float(y @ memory["d"]) * float(memory["t"]) > 1e-10  # torch's own condition for keeping a pair
+
+    def _shorten(self, memory: dict[str, Any]) -> None:
+        """Take back the part of the step x + t·d that is beyond LONGEST_STEP."""
+        mean = float(memory["d"].abs().mean())
+        if mean * memory["t"] > LONGEST_STEP:
+            shorter = LONGEST_STEP / mean
+            with torch.no_grad():
+                self.x.add_(memory["d"].view_as(self.x), alpha=shorter - float(memory["t"]))
+            memory["t"] = shorter
 
 
 def make_optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer:
@@ -109,9 +124,16 @@ def steps(
     Each step is yielded before the update that follows it, so while a step is looked at, `x` and the
     optimiser are in exactly the state that belongs to it: the place to store or to stop.
     Pixels are not clamped (that would break L-BFGS's line of reasoning).
+    Where `k_S_changes` names an iteration, that step has the new k_S already, and the optimiser starts anew:
+    what it remembers belongs to another loss.
     Raises RunError if the loss is not finite.
     """
+    changes = dict(objective.settings.k_S_changes)
+    objective.k_S = objective.settings.k_S_at(start)
     for iteration in range(start, iterations + 1):
+        if iteration in changes:
+            objective.k_S = changes[iteration]
+            optimizer.state.clear()
         optimizer.zero_grad()
         losses = objective(x)
         losses["total"].backward()
@@ -119,7 +141,7 @@ def steps(
         if not torch.isfinite(torch.tensor(values[0])):
             raise RunError(
                 f"the loss is not finite at iteration {iteration}: lower learning_rate or k_S "
-                f"(now {optimizer.param_groups[0]['lr']:g} and {objective.settings.k_S:g})"
+                f"(now {optimizer.param_groups[0]['lr']:g} and {objective.k_S:g})"
             )
         image = objective.net.restore(x.detach()).to("cpu", copy=True)
         yield Step(iteration, image, dict(zip(losses, values, strict=True)))
@@ -147,11 +169,11 @@ def transfer(settings: Settings) -> Iterator[Step]:
     Nothing is stored; `nstlab.Run` does that. Raises RequestError before the first step, RunError if the
     loss is not finite.
 
-    >>> for step in transfer(Settings(size=32, iterations=2)):
+    >>> for step in transfer(Settings(size=48, iterations=2)):
     ...     print(step.iteration, tuple(step.image.shape))
-    0 (1, 3, 32, 32)
-    1 (1, 3, 32, 32)
-    2 (1, 3, 32, 32)
+    0 (1, 3, 48, 48)
+    1 (1, 3, 48, 48)
+    2 (1, 3, 48, 48)
     """
     objective, x = set_up(settings)
     yield from steps(objective, x, make_optimizer(x, settings), settings.iterations)

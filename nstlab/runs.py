@@ -32,9 +32,9 @@ from nstlab.checkpoints import Snapshot, read_checkpoint, write_checkpoint
 from nstlab.history import History, read_history
 from nstlab.images import find_picture, load_image, read_settings, save_image
 from nstlab.manifest import differences, read_manifest, run_id, write_manifest
-from nstlab.optimise import Step, make_optimizer, set_up, steps
+from nstlab.optimise import Objective, Step, make_optimizer, set_up, steps
 from nstlab.settings import RequestError, RunError, Settings
-from nstlab.storage import home, set_aside, sha256_of
+from nstlab.storage import home, set_aside, sha256_of, write_whole
 from nstlab.weights import weights_sha256
 
 CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints,
@@ -48,7 +48,7 @@ class Run:
     what shapes the picture: the settings but iterations, frame_every and device, the bytes of both pictures
     and of the weights. Raises RequestError for a picture or weights that cannot be found.
 
-    >>> run = Run(Settings(size=32, iterations=3), out=tmp).advance(progress=False)
+    >>> run = Run(Settings(size=48, iterations=3), out=tmp).advance(progress=False)
     >>> run.frames, len(run.history)
     ([0, 1, 2], 4)
     """
@@ -132,32 +132,70 @@ class Run:
         Ctrl-C (or a kernel's interrupt) waits for the end of the iteration and stores it, then raises
         KeyboardInterrupt; a second one does not wait. Raises RequestError or RunError as `steps`.
         """
-        with _patient_interrupt() as interrupted, closing(self.steps()) as computed:
-            bar = None
+        if self._is_complete():
+            return self
+        bar = tqdm(
+            initial=self.iteration or 0,
+            total=self.settings.iterations,
+            unit="it",
+            desc="transfer",
+            disable=not progress,
+        )
+        with _patient_interrupt() as interrupted, closing(self.steps()) as computed, bar:
             for step in computed:
-                if progress and bar is None:
-                    bar = tqdm(initial=step.iteration, total=self.settings.iterations, unit="it", desc="transfer")
-                if bar is not None:
-                    bar.update(step.iteration - bar.n)
-                    bar.set_postfix_str(f"loss {step.losses['total']:.4g}")
+                bar.update(step.iteration - bar.n)
+                bar.set_postfix_str(f"loss {step.losses['total']:.4g}")
                 if interrupted():
                     break
-            if bar is not None:
-                bar.close()
         if interrupted():
             raise KeyboardInterrupt
         return self
 
-    def steps(self) -> Iterator[Step]:
+    def change_k_S(self, k_S: float) -> Run:
+        """The run that goes on with another k_S from the iteration stored here; this one stays as it is.
+
+        Its frames, history and checkpoint up to there have the bytes that it would compute from the start.
+        Raises RequestError and RunError as `steps`.
+        """
+        snapshot = read_checkpoint(self.folder, self.id) if self.folder.is_dir() else None
+        iteration = snapshot.iteration if snapshot else 0
+        earlier = tuple(change for change in self.settings.k_S_changes if change[0] < iteration)
+        settings = (
+            self.settings.with_(k_S_changes=earlier) if iteration else self.settings.with_(k_S_changes=(), k_S=k_S)
+        )
+        if settings.k_S_at(iteration) != k_S:
+            settings = settings.with_(k_S_changes=(*earlier, (iteration, k_S)))
+        run = Run(settings, self.folder.parent)
+        if settings.k_S_changes[len(earlier) :] and run.iteration is None:
+            run._take_over(self, snapshot)
+        return run
+
+    def _take_over(self, other: Run, snapshot: Snapshot) -> None:
+        """Begin this run's folder with another's, which is the same up to the snapshot, where k_S changes."""
+        k_S = self.settings.k_S_at(snapshot.iteration)
+        rows = snapshot.history.clone()
+        content, style = rows[-1, 3:5].float()
+        rows[-1, 2] = content + k_S * style  # in float32, as Objective does: that step has the new k_S already
+        optimizer = make_optimizer(snapshot.image.clone().requires_grad_(), self.settings)
+        with self._locked(), _one_line_errors(self.folder):
+            frames = [f"frames/{iteration:06d}.png" for iteration in other.frames if iteration <= snapshot.iteration]
+            for name in (*frames, "result.png"):
+                write_whole(self.folder / name, (other.folder / name).read_bytes())
+            begun = Snapshot(snapshot.iteration, snapshot.image, optimizer.state_dict(), rows)
+            write_checkpoint(self.folder, self.id, begun)
+            write_manifest(self.folder / "run.json", self.id, self.settings, self.sha256, "stopped", snapshot.iteration)
+
+    def steps(self, ready: tuple[Objective, torch.Tensor] | None = None) -> Iterator[Step]:
         """As advance(), yielding each new step once it is recorded. Closing the generator stores a checkpoint.
 
+        ready: what `set_up(self.settings)` gives, where one has it already.
         Raises RequestError before anything is written (a picture, an out/ that cannot be written, another
         process on this run) and RunError on the way (a loss that is not finite, a full disk); what was
         stored before stays.
         """
         if self._is_complete():
             return
-        objective, x = set_up(self.settings)
+        objective, x = ready or set_up(self.settings)
         optimizer = make_optimizer(x, self.settings)
         with self._locked(), _one_line_errors(self.folder):
             writer = _Writer(self, x, optimizer)
@@ -290,7 +328,9 @@ class _Writer:
 
     def _settings_at(self, iteration: int) -> Settings:
         """What makes this very picture: the run's settings with its iteration, without what does not shape it."""
-        return self.run.settings.with_(iterations=iteration, frame_every=None, device="auto")
+        settings = self.run.settings
+        changes = tuple(change for change in settings.k_S_changes if change[0] < iteration)
+        return settings.with_(iterations=iteration, k_S_changes=changes, frame_every=None, device="auto")
 
     def _check_manifest(self) -> None:
         """Name what differs from the machine that the run was begun on; set a damaged run.json aside."""

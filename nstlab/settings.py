@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -71,6 +71,9 @@ class Settings(BaseModel):
     k_S: float = _knob(
         1000.0, "the weight of the style loss; the content loss weighs 1", "", (1e-2, 1e7), ge=0, le=1e12
     )
+    k_S_changes: tuple[tuple[int, Annotated[float, Field(ge=0, le=1e12)]], ...] = _knob(
+        (), "k_S from an iteration on, where it was changed on the way: 40:300,80:10"
+    )
     init: Literal[INITIAL_VALUES] = _knob("content", "the initial value: the picture at iteration 0")
     iterations: int = _knob(
         300, "the iteration to reach; what is stored is not computed again", "iterations", (0, 5000), ge=0, le=10**7
@@ -127,6 +130,30 @@ class Settings(BaseModel):
     def with_(self, **values: Any) -> Settings:
         """These settings with some of them changed, validated like new ones."""
         return type(self)(**(self.model_dump() | values))
+
+    def k_S_at(self, iteration: int) -> float:
+        """The k_S in force at an iteration, `k_S_changes` counted in.
+
+        >>> settings = Settings(k_S=1000, k_S_changes="40:300")
+        >>> settings.k_S_at(39), settings.k_S_at(40)
+        (1000.0, 300.0)
+        """
+        return ([self.k_S] + [k_S for start, k_S in self.k_S_changes if start <= iteration])[-1]
+
+    @field_validator("k_S_changes", mode="before")
+    @classmethod
+    def _split_changes(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(tuple(change.strip().split(":")) for change in value.split(",") if change.strip())
+        return value
+
+    @field_validator("k_S_changes")
+    @classmethod
+    def _in_order(cls, changes: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        iterations = [iteration for iteration, _ in changes]
+        if iterations != sorted(set(iterations)) or (iterations and iterations[0] < 1):
+            raise ValueError("the iterations of the changes must rise, from 1 on")
+        return changes
 
     @field_validator("content_layers", "style_layers", "style_layer_weights", mode="before")
     @classmethod

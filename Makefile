@@ -1,0 +1,40 @@
+# The same commands without make: README.md, "Without make".
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+
+# make run CONTENT=my.jpg STYLE=their.png SIZE=512 K_S=300 ITERATIONS=300 SET="init=white_noise seed=1"
+settings = $(if $(CONTENT),--content "$(CONTENT)") $(if $(STYLE),--style "$(STYLE)") \
+           $(if $(SIZE),--set size=$(SIZE)) $(if $(K_S),--set k_S=$(K_S)) \
+           $(if $(ITERATIONS),--set iterations=$(ITERATIONS)) $(foreach pair,$(SET),--set $(pair))
+
+.DEFAULT_GOAL := help
+.PHONY: help install run lab test lint clean-out styles
+
+help:  ## list what one can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed  ## make .venv and install everything
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+run: install  ## paint a picture through notebook 04 (CONTENT= STYLE= SIZE= K_S= ITERATIONS= SET="a=b c=d")
+	$(BIN)/python -m nstlab run --notebook 04_vanilla_transfer.ipynb $(settings)
+
+lab: install  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+test: install  ## run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: install  ## check the code's style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean-out:  ## empty out/: every file of every run goes, the folders stay
+	find out -type f ! -name .gitkeep -delete
+
+styles: install  ## make the style pictures again from their seeds
+	$(BIN)/python data/make_styles.py

@@ -1,0 +1,1 @@
+"""Style sample pictures, each painted by code alone from a fixed seed."""

@@ -1,0 +1,257 @@
+"""The command line: nstlab run, runs, show, layers, doctor.
+
+Exit codes: 0 done, 1 a run failed, 2 the request was wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nstlab.settings import RequestError, RunError, Settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="nstlab")
+def cli() -> None:
+    """Neural style transfer, taken apart."""
+
+
+@cli.command()
+@click.option("--content", help="The picture that is painted: a sample's name or a path.")
+@click.option("--style", help="The picture whose style is taken: a sample's name or a path.")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting; lists as a,b,c. Repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Take the settings from a run.json or PNG.")
+@click.option("--notebook", metavar="NAME", help="Run it through a notebook, such as 04_vanilla_transfer.ipynb.")
+def run(
+    content: str | None,
+    style: str | None,
+    pairs: tuple[str, ...],
+    out: Path | None,
+    source: Path | None,
+    notebook: str | None,
+) -> None:
+    """One transfer: goes on from what is stored, and stores what it computes."""
+    from nstlab.runs import Run
+
+    began = time.perf_counter()
+    texts = _pairs(pairs) | {name: value for name, value in (("content", content), ("style", style)) if value}
+    if notebook:
+        from nstlab.sweeps import run_notebook
+
+        Settings.from_text(texts)  # refuses here what no notebook could take
+        computed = run_notebook(notebook, {name: _typed(name, text) for name, text in texts.items()}, out)
+        click.echo(f"notebook  {computed.folder / 'notebook.ipynb'}")
+    else:
+        computed = Run(_settings(source, texts), out)
+        if source:
+            _say_differences(computed, source)
+        _advance(computed)
+    click.echo(f"result    {computed.folder / 'result.png'}")
+    click.echo(f"run       {computed.folder}")
+    click.echo(f"took      {time.perf_counter() - began:.0f} s")
+
+
+def _advance(run: Any) -> None:
+    before, wanted = run.iteration, run.settings.iterations
+    try:
+        run.advance()
+    except KeyboardInterrupt:
+        reached = run.iteration
+        where = f"at iteration {reached} of {wanted}" if reached is not None else "before the first checkpoint"
+        click.echo(f"nstlab: stopped {where}; the same command goes on from there", err=True)
+        sys.exit(130)
+    if before is None:
+        click.echo(f"begun and done: {wanted} iterations")
+    elif before >= wanted:
+        click.echo(f"nothing to do: {before} iterations are stored, {wanted} were asked for")
+    else:
+        click.echo(f"went on from iteration {before} to {wanted}")
+
+
+def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
+    texts = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RequestError(f"--set {pair}: write NAME=VALUE")
+        texts[name.strip()] = value.strip()
+    return texts
+
+
+def _settings(source: Path | None, texts: dict[str, str]) -> Settings:
+    from nstlab.images import read_settings
+
+    changed = Settings.from_text(texts)
+    if source is None:
+        return changed
+    return read_settings(source).with_(**{name: getattr(changed, name) for name in texts})
+
+
+def _typed(name: str, text: str) -> Any:
+    return getattr(Settings.from_text({name: text}), name) if name in Settings.model_fields else text
+
+
+def _say_differences(run: Any, source: Path) -> None:
+    """What of the machine or the files at hand differs from the run.json that is made again."""
+    from nstlab.manifest import differences, read_manifest
+
+    path = source / "run.json" if source.is_dir() else source
+    manifest = read_manifest(path) if path.suffix == ".json" else {}
+    if not manifest:
+        return
+    changed = [name for name, digest in run.sha256.items() if manifest["sha256"].get(name) != digest]
+    for name in changed:
+        click.echo(f"nstlab: the {name} is not the file that {path} was made with", err=True)
+    for difference in differences(manifest, run.settings):
+        click.echo(f"nstlab: {difference}; the last bits of the result may differ", err=True)
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+def runs(out: Path | None) -> None:
+    """What is stored: one line a run."""
+    from nstlab.runs import Run, stored_runs
+
+    folders = stored_runs(out)
+    if not folders:
+        click.echo("no runs are stored")
+        return
+    line = "{:12}  {:14} {:14} {:>9} {:12} {:>14} {:>11} {:>8}  {}"
+    click.echo(line.format("id", "content", "style", "k_S", "init", "iterations", "last loss", "MB", "state"))
+    for folder in folders:
+        try:
+            run = Run.stored(folder)
+            s, reached = run.settings, run.iteration
+            history = run.history if (folder / "history.csv").is_file() else []
+            last = f"{history['total'].iloc[-1]:.4g}" if len(history) else "-"
+            state = "complete" if reached is not None and reached >= s.iterations else run.manifest["status"]
+            done = f"{reached if reached is not None else 0} of {s.iterations}"
+            pictures = [Path(name).stem[:14] for name in (s.content, s.style)]
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+            state = "incomplete" if state == "running" else state
+            click.echo(line.format(run.id, *pictures, f"{s.k_S:g}", s.init, done, last, f"{size:.1f}", state))
+        except (RequestError, ValueError, KeyError) as error:
+            click.echo(f"{folder.name}: unreadable ({str(error).splitlines()[0]})")
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path), metavar="PNG_OR_FOLDER")
+def show(path: Path) -> None:
+    """The settings that made a picture or a run, and the command that makes it again."""
+    from nstlab.images import read_settings
+    from nstlab.runs import Run
+
+    settings = read_settings(path)
+    if path.is_dir():
+        stored = Run.stored(path)
+        click.echo(f"{'run':20} {stored.folder.name}")
+        click.echo(f"{'stored':20} iteration {stored.iteration}, frames {', '.join(map(str, stored.frames))}")
+    for name, value in settings.model_dump(mode="json").items():
+        mark = "*" if name in settings.changed() else " "
+        click.echo(f"{name:19}{mark} {_text(value)}")
+    click.echo("(* not the default)\n")
+    click.echo(command(settings))
+
+
+def command(settings: Settings) -> str:
+    """The command line that makes a run with these settings."""
+    words = ["nstlab", "run", "--content", settings.content, "--style", settings.style]
+    for name, value in settings.changed().items():
+        if name not in ("content", "style"):
+            words += ["--set", f"{name}={_text(value)}"]
+    return shlex.join(words)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@cli.command()
+@click.option("--weights", default="original-8bit", show_default=True, help="The network.")
+def layers(weights: str) -> None:
+    """The table of the 37 layers."""
+    from nstlab.vgg19 import load_vgg19
+
+    net = load_vgg19(Settings(weights=weights).weights, device="cpu")
+    click.echo("  F  layer    features  stride  receptive field  parameters  million multiply-adds at 224 x 224")
+    for layer in net.layers:
+        work = layer.multiply_adds(224, 224) / 1e6
+        click.echo(
+            f"{layer.index:3}  {layer.name:8} {layer.features:8} {layer.stride:7} {layer.receptive_field:16} "
+            f"{layer.parameters:11,} {work:10,.1f}"
+        )
+    total = sum(layer.parameters for layer in net.layers)
+    work = sum(layer.multiply_adds(224, 224) for layer in net.layers)
+    click.echo(f"in all: {total:,} parameters, {work:,} multiply-adds at 224 x 224")
+
+
+@cli.command()
+@click.option("--sizes", default="128,256,512", show_default=True, help="Longer sides to measure, in pixels.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(sizes: str, as_json: bool) -> None:
+    """What this machine has, and how long an iteration takes on it."""
+    from nstlab.manifest import this_machine
+    from nstlab.weights import SOURCES, weights_sha256
+
+    found = this_machine(Settings())
+    found["weights"] = {"name": "original-8bit", "sha256": weights_sha256("original-8bit")}
+    found["weights"]["as expected"] = found["weights"]["sha256"] == SOURCES["original-8bit"].sha256
+    if not as_json:
+        for part, entries in found.items():
+            for name, value in entries.items():
+                click.echo(f"{part:9} {name:12} {value}")
+    found["seconds per iteration"] = {}
+    for text in sizes.split(","):
+        size = Settings.from_text({"size": text.strip()}).size
+        found["seconds per iteration"][size] = seconds = _seconds_per_iteration(size)
+        if not as_json:
+            convolution = found["machine"]["convolution"]
+            click.echo(f"size {size:5}  {seconds:.2f} s an iteration, convolution {convolution}")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+
+
+def _seconds_per_iteration(size: int) -> float:
+    """The median of a few iterations, the first left out."""
+    from nstlab.optimise import transfer
+
+    times, began = [], time.perf_counter()
+    for _ in transfer(Settings(size=size, iterations=5)):
+        times.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    return statistics.median(times[2:])
+
+
+def main() -> None:
+    """Run the command line; every error is one line on stderr."""
+    try:
+        cli.main(prog_name="nstlab", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "nstlab"
+        _fail(2, f"{error.format_message()} (see {where} --help)")
+    except (RequestError, click.ClickException) as error:
+        _fail(2, str(error))
+    except RunError as error:
+        _fail(1, str(error))
+    except (KeyboardInterrupt, click.Abort):
+        _fail(130, "interrupted")
+
+
+def _fail(code: int, message: str) -> None:
+    click.echo(f"nstlab: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
