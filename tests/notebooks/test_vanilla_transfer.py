@@ -1,0 +1,50 @@
+"""Notebook 04 from a fresh kernel, and what make run does with it."""
+
+import nbformat
+import pytest
+from PIL import Image
+
+import nstlab as lab
+from nstlab.sweeps import run_notebook
+
+NOTEBOOK = "04_vanilla_transfer.ipynb"
+
+
+def test_with_an_unusual_picture_and_every_kind_of_parameter(tmp_path, monkeypatch):
+    """Portrait, grey, 97 x 131 pixels, named by a path relative to where the user stands."""
+    monkeypatch.chdir(tmp_path)
+    Image.open(lab.sample_pictures()["chelsea"]).convert("L").resize((97, 131)).save("odd.png")
+    values = {"content": "odd.png", "size": 60, "style_size": 64, "iterations": 5, "k_S": 300.0, "init": "average"}
+    values |= {"style_layers": ["relu1_1", "relu3_1"], "style_layer_weights": [1.0, 2.0]}
+    run = run_notebook(NOTEBOOK, values, tmp_path / "out", progress=False)
+    assert run.iteration == 5
+    assert run.result.shape == (1, 3, 60, 44)
+    executed = nbformat.read(run.folder / "notebook.ipynb", as_version=4)
+    assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+    figures = [o for cell in executed.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(figures) >= 5
+    again = lab.Run(lab.Settings(**values), tmp_path / "out")
+    assert again.folder == run.folder
+
+
+def test_what_it_refuses_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(lab.RequestError, match="unknown parameter of 04_vanilla_transfer.ipynb 'k_s'"):
+        run_notebook(NOTEBOOK, {"k_s": 3}, tmp_path, progress=False)
+    with pytest.raises(lab.RequestError, match="k_S"):
+        run_notebook(NOTEBOOK, {"k_S": -3}, tmp_path, progress=False)
+    with pytest.raises(lab.RequestError, match="unknown notebook"):
+        run_notebook("05_nothing.ipynb", {}, tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cell_that_fails_is_one_line_and_its_notebook_is_kept(tmp_path):
+    """Untrained weights cannot fail, but a picture can be taken away after the request was checked."""
+    Image.open(lab.sample_pictures()["coffee"]).save(tmp_path / "gone.png")
+    values = {"content": str(tmp_path / "gone.png"), "size": 48, "iterations": 1}
+    settings = lab.Settings(**values)
+    (tmp_path / "gone.png").write_bytes(b"no picture any more")
+    folder = lab.Run(settings, tmp_path / "out").folder
+    with pytest.raises(lab.RunError) as error:
+        run_notebook(NOTEBOOK, values, tmp_path / "out", progress=False)
+    assert "stopped at cell" in str(error.value) and "\n" not in str(error.value)
+    assert (folder / "notebook.ipynb").exists()
