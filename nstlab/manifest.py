@@ -64,7 +64,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def this_machine(settings: Settings) -> dict[str, Any]:
-    """What can change the last bits of a result, as run.json has it."""
+    """What can change the last bits of a result, as run.json has it.
+
+    Measured: the same thread count gives the same bytes; one thread against two, six iterations of L-BFGS
+    differ by 0 grey levels at 48 pixels, by up to 6e-5 at 96 and 0.04 at 160, and drift apart from there.
+    """
     device = choose_device(settings.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {

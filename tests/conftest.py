@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("MPLBACKEND", "agg")
-
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import nstlab as lab
+
+matplotlib.use("agg")  # here, and not in the environment: kernels that tests start draw into their notebooks
 
 
 @pytest.fixture(scope="session")
