@@ -1,5 +1,9 @@
 """nstlab: a research workbench that takes neural style transfer apart. `import nstlab as lab`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from nstlab.images import load_image, read_settings, sample_pictures, save_image
 from nstlab.initial import initial_value
 from nstlab.losses import content_loss, gram, style_loss
@@ -7,6 +11,9 @@ from nstlab.optimise import Step, transfer
 from nstlab.runs import Run
 from nstlab.settings import RequestError, RunError, Settings
 from nstlab.vgg19 import VGG19, Layer, load_vgg19
+
+if TYPE_CHECKING:
+    from nstlab.widgets import explorer, panel
 
 __all__ = [
     "VGG19",
@@ -17,13 +24,24 @@ __all__ = [
     "Settings",
     "Step",
     "content_loss",
+    "explorer",
     "gram",
     "initial_value",
     "load_image",
     "load_vgg19",
+    "panel",
     "read_settings",
     "sample_pictures",
     "save_image",
     "style_loss",
     "transfer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """panel and explorer bring ipywidgets along, so they are imported when they are first asked for."""
+    if name in ("panel", "explorer"):
+        from nstlab import widgets
+
+        return getattr(widgets, name)
+    raise AttributeError(f"module 'nstlab' has no attribute {name!r}")

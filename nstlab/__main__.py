@@ -1,4 +1,4 @@
-"""The command line: nstlab run, runs, show, layers, doctor.
+"""The command line: nstlab run, sweep, runs, show, layers, doctor.
 
 Exit codes: 0 done, 1 a run failed, 2 the request was wrong, 130 interrupted.
 """
@@ -16,6 +16,8 @@ from typing import Any
 import click
 
 from nstlab.settings import RequestError, RunError, Settings
+
+MOST_FAULTS = 20  # lines about one sweep's file
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -113,6 +115,35 @@ def _say_differences(run: Any, source: Path) -> None:
         click.echo(f"nstlab: the {name} is not the file that {path} was made with", err=True)
     for difference in differences(manifest, run.settings):
         click.echo(f"nstlab: {difference}; the last bits of the result may differ", err=True)
+
+
+@cli.command()
+@click.argument("file", metavar="FILE")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A fixed parameter in place of FILE's.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786.")
+@click.option("--workers", type=click.IntRange(1), help="Points at a time (default: what the machine takes).")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each point (default: cores over workers).")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
+@click.option("--yes", is_flag=True, help="More than 10 000 runs are meant.")
+@click.option("--report", is_flag=True, help="Also notebook 10 about it, as one HTML file.")
+def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
+    """A grid of runs: FILE is a YAML file, or the name of one in notebooks/sweeps/.
+
+    Each point is executed by papermill, as many at a time as the machine takes; what is stored is not
+    computed again. Leaves a table and a contact sheet in out/sweeps/NAME/.
+    """
+    from nstlab.sweeps import Faults
+    from nstlab.sweeps.command import sweep as run_sweep
+
+    try:
+        sys.exit(run_sweep(file, _pairs(pairs), **options))
+    except Faults as faults:
+        for line in faults.lines[:MOST_FAULTS]:
+            click.echo(f"nstlab: {line}", err=True)
+        if len(faults.lines) > MOST_FAULTS:
+            click.echo(f"nstlab: and {len(faults.lines) - MOST_FAULTS} more", err=True)
+        sys.exit(2)
 
 
 @cli.command()

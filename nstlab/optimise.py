@@ -1,6 +1,9 @@
 """The optimisation: a generator of steps. It knows no files and prints nothing.
 
-L-BFGS remembers `history_size` past steps. HISTORY_FINDINGS
+L-BFGS remembers `history_size` past steps. Measured at 96 pixels, the loss after 300
+iterations against that with 20, from the content picture (from white noise): with 5 +12 % (+12 %), 10 +4 %
+(+4 %), 50 -4 % (-4 %), 100 -5 % (-6 %); after 100 iterations 50 gives 6 % (1 %) less. A checkpoint holds twice
+as many pictures as are remembered, two of them are kept, and every step reads them all: 20 is the default.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def test_with_an_unusual_picture_and_every_kind_of_parameter(tmp_path, monkeypat
 
 
 def test_what_it_refuses_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(lab.RequestError, match="unknown parameter of 04_vanilla_transfer.ipynb 'k_s'"):
+    with pytest.raises(lab.RequestError, match=r"unknown parameter of 04_vanilla_transfer\.ipynb 'k_s'"):
         run_notebook(NOTEBOOK, {"k_s": 3}, tmp_path, progress=False)
     with pytest.raises(lab.RequestError, match="k_S"):
         run_notebook(NOTEBOOK, {"k_S": -3}, tmp_path, progress=False)

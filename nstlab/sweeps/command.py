@@ -1,0 +1,163 @@
+"""`nstlab sweep`: what it says, in which order it does things, and with which code it ends."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import filelock
+import torch
+
+from nstlab.manifest import read_manifest
+from nstlab.optimise import transfer
+from nstlab.settings import RequestError, RunError
+from nstlab.sweeps.execution import Resources, resources, run_points
+from nstlab.sweeps.outcome import load, made_with, write_as_run, write_outcome
+from nstlab.sweeps.plan import Plan, Point, make_plan
+from nstlab.sweeps.progress import duration, reached_by
+
+START_SECONDS = 8.0  # of a point, beside its iterations: kernel, imports, loading the network, figures
+PROBE_SIZE = 96  # pixels; small enough to be over in a moment, large enough to say something
+
+
+def sweep(
+    file: str,
+    given: dict[str, str],
+    out: Path | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+    report: bool = False,
+) -> int:
+    """Plan a sweep, say what it will take, run what is missing, write what came out. Returns the exit code.
+
+    Raises Faults, RequestError or RunError; see `make_plan` and `run_points`.
+    """
+    plan = make_plan(file, given, out, yes)
+    pending = plan.pending()
+    use = _resources(plan, scheduler, workers, threads)
+    _announce(plan, pending, use)
+    if dry_run:
+        for point in pending[:10]:
+            click.echo(f"          {point.label}  {point.run.folder.name}")
+        if len(pending) > 10:
+            click.echo(f"          and {len(pending) - 10} more")
+        return 0
+    began = time.perf_counter()
+    with _alone(plan):
+        write_as_run(plan, {"workers": use.workers, "threads": use.threads})
+        failures, interrupted = {}, False
+        try:
+            if pending:
+                failures, interrupted = run_points(plan, pending, use, scheduler)
+        finally:  # also of a sweep whose scheduler is lost
+            table = write_outcome(plan, failures)
+        done = int((table["state"] == "done").sum())
+        if done and not interrupted:
+            _leave(plan, report)
+    click.echo(f"table     {plan.folder / 'table.csv'}")
+    if failures:
+        click.echo(f"failures  {plan.folder / 'failures.csv'}")
+    if pending:
+        click.echo(f"took      {duration(time.perf_counter() - began)}, {done} of {len(plan.points)} points are done")
+    if interrupted:
+        click.echo(f"nstlab: stopped with {done} of {len(plan.points)} points done; the same command goes on", err=True)
+        return 130
+    if failures:
+        first = next(iter(failures.values()))
+        click.echo(f"nstlab: {len(failures)} of {len(plan.points)} points failed, the first with: {first}", err=True)
+    return 1 if failures else 0
+
+
+def _resources(plan: Plan, scheduler: str | None, workers: int | None, threads: int | None) -> Resources:
+    """As asked for; else the threads that this sweep was begun with, for they are in the last bits of a result."""
+    before = made_with(plan.folder).get("threads")
+    if threads is None and isinstance(before, int) and before > 0:
+        threads = before
+    if scheduler:  # each slot of its workers is a core, as Dask counts; a slot may be given more
+        return Resources(workers or 0, threads or 1)
+    return resources(plan, workers, threads)
+
+
+def _announce(plan: Plan, pending: list[Point], use: Resources) -> None:
+    axes = ", ".join(f"{name} ({len(values)})" for name, values in plan.axes.items())
+    click.echo(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {axes}")
+    if not pending:
+        click.echo("          all of them are done; nothing to run")
+        return
+    begun = sum(point.run.iteration is not None for point in pending)
+    click.echo(f"          {len(plan.points) - len(pending)} done, {begun} begun, {len(pending) - begun} new")
+    click.echo(f"          about {duration(_seconds(plan, pending, use))} for the rest")
+
+
+def _seconds(plan: Plan, pending: list[Point], use: Resources) -> float:
+    """How long the rest will take, from what stored points took, or from three small iterations here."""
+    cost = _seconds_per_pixel(plan, use.threads)
+    total = 0.0
+    for point in pending:
+        missing = max(point.settings.iterations - (point.run.iteration or 0), 0)
+        total += START_SECONDS + missing * cost * point.settings.size**2
+    return total / max(min(use.workers or 1, len(pending)), 1)
+
+
+def _seconds_per_pixel(plan: Plan, threads: int) -> float:
+    known = []
+    for point in plan.points[:200]:
+        manifest = read_manifest(point.run.folder / "run.json")
+        if manifest.get("machine", {}).get("threads") == threads and (point.run.iteration or 0) >= 5:
+            history = point.run.folder / "history.csv"
+            reached = reached_by(point.run)
+            if reached >= 5:
+                seconds = float(history.read_bytes().rpartition(b"\n")[0].splitlines()[-1].split(b",")[1])
+                known.append(seconds / reached / point.settings.size**2)
+    if known:
+        return statistics.median(known)
+    first, before = plan.points[0].settings, torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        times = [time.perf_counter()]
+        for _ in transfer(first.with_(size=PROBE_SIZE, style_size=None, iterations=3, k_S_changes=())):
+            times.append(time.perf_counter())
+    finally:
+        torch.set_num_threads(before)
+    return min(later - earlier for earlier, later in itertools.pairwise(times[1:])) / PROBE_SIZE**2
+
+
+def _leave(plan: Plan, report: bool) -> None:
+    from nstlab.sweeps.report import write_contact_sheets, write_report  # and with it matplotlib
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    outcome = load(plan.folder)
+    for path in write_contact_sheets(outcome):
+        click.echo(f"pictures  {path}")
+    if report:
+        click.echo(f"report    {write_report(outcome)}")
+
+
+@contextmanager
+def _alone(plan: Plan) -> Iterator[None]:
+    """One command at a time on one sweep; two would write each other's table."""
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(plan.folder / "lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise RequestError(f"{plan.folder} is being computed by another `nstlab sweep`") from None
+    except OSError as error:
+        raise RequestError(
+            f"{plan.folder} cannot be written ({error.strerror or error}): choose another --out"
+        ) from None
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{plan.folder} could not be written: {error.strerror or error}") from None
+    finally:
+        lock.release()

@@ -1,0 +1,216 @@
+"""All points of a sweep on Dask: how many workers with how many threads, Ctrl-C, workers that die."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nstlab.settings import RequestError, RunError
+from nstlab.sweeps.plan import Plan, Point
+from nstlab.sweeps.point import Task, compute_point, stop_points
+from nstlab.sweeps.progress import Progress
+from nstlab.vgg19 import choose_device
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""A terminal's Ctrl-C reaches every process in it; what it means for the workers, the sweep decides."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How a sweep uses a machine: so many workers, each with so many threads (or one of the gpus)."""
+
+    workers: int
+    threads: int
+    gpus: tuple[str, ...] = ()
+
+
+def resources(plan: Plan, workers: int | None = None, threads: int | None = None) -> Resources:
+    """Workers and threads so that every core has something to do and none has two things.
+
+    One thread a worker is fastest as long as there are points enough; with few points on many cores each
+    gets several. On GPUs it is one worker a GPU. The number of threads is in the last bits of a result, so
+    it depends on the whole sweep, never on what is left of it.
+    """
+    kinds = {choose_device(device).type for device in {point.settings.device for point in plan.points}}
+    if "cuda" in kinds:
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = tuple(named.split(",")) if named else tuple(map(str, range(torch.cuda.device_count())))
+        return Resources(workers or len(gpus), threads or 1, gpus)
+    if "mps" in kinds:
+        return Resources(workers or 1, threads or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is None:
+        threads = max(1, cores // (workers or min(cores, len(plan.points))))
+    return Resources(workers or max(1, min(cores // threads, len(plan.points))), threads)
+
+
+def run_points(
+    plan: Plan, points: list[Point], resources: Resources, scheduler: str | None = None
+) -> tuple[dict[str, str], bool]:
+    """Compute the points; goes on past those that fail.
+
+    scheduler: the address of a running one (None: a LocalCluster). Returns run id -> error of those that
+    failed, and whether it was interrupted. Raises RequestError if the scheduler cannot be reached, RunError
+    if it is lost on the way.
+    """
+    token = secrets.token_hex(4)
+    failures: dict[str, str] = {}
+    with _interrupts() as presses, _connected(resources, scheduler) as client, Progress(points) as progress:
+        progress.line(_where(client, resources, scheduler))
+        client.subscribe_topic("nstlab", lambda event: progress.began(event[1]) if _is(event, token) else None)
+        futures = {}
+        for number, point in enumerate(points):
+            task, key = _task(plan, point, token, resources), f"{point.run.id}-{token}"
+            futures[client.submit(compute_point, task, key=key, pure=False, priority=-number)] = point  # in order
+        told = 0
+        while futures:
+            _check(client, scheduler)
+            for future in [future for future in futures if future.done()]:
+                point = futures.pop(future)
+                outcome = _outcome(future)
+                _check(client, scheduler)  # a lost scheduler cancels every future
+                progress.ended(point, outcome)
+                if outcome["state"] == "failed":
+                    failures[point.run.id] = outcome["error"]
+            if len(presses) > told:
+                told = len(presses)
+                _stop(client, token, now=told > 1, progress=progress)
+                if told > 1:
+                    break
+            progress.show()
+            time.sleep(0.2)
+    return failures, bool(presses)
+
+
+def _task(plan: Plan, point: Point, token: str, resources: Resources) -> Task:
+    return Task(
+        sweep=token,
+        label=point.label,
+        notebook=str(plan.notebook),
+        settings=point.settings.model_dump(mode="json"),
+        given=plan.given(point),
+        others=point.others,
+        out=str(plan.out),
+        threads=resources.threads,
+        gpus=resources.gpus,
+    )
+
+
+def _is(event: tuple[float, Any], token: str) -> bool:
+    return isinstance(event[1], dict) and event[1].get("sweep") == token
+
+
+def _outcome(future: Any) -> dict[str, Any]:
+    """What compute_point returned, or in its place what Dask says of a worker."""
+    if future.status == "finished":
+        return future.result()
+    error = future.exception() if future.status == "error" else None
+    if type(error).__name__ == "KilledWorker":
+        return {"state": "failed", "error": "its worker died, again and again; the run is kept at its checkpoint"}
+    reason = (str(error) or type(error).__name__).splitlines()[0] if error else "cancelled"
+    return {"state": "failed", "error": f"the worker could not compute it: {reason}"}
+
+
+def _stop(client: Client, token: str, now: bool, progress: Progress) -> None:
+    if now:
+        progress.line("stopping now; the same command goes on from the checkpoints")
+    else:
+        progress.line("stopping: every running point stores its checkpoint (Ctrl-C again: stop now)")
+    with suppress(OSError, TimeoutError, RuntimeError):  # a worker that is gone needs no telling
+        client.run(stop_points, token, now, wait=not now, on_error="ignore")
+        if now:
+            time.sleep(0.5)  # for the message to leave before the connection goes
+
+
+def _check(client: Client, scheduler: str | None) -> None:
+    if client.status != "running":
+        raise RunError(
+            f"the scheduler{f' at {scheduler}' if scheduler else ''} is lost; what is stored stays, and the same "
+            "command goes on from there"
+        )
+
+
+@contextmanager
+def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    dask.config.set({"distributed.worker.daemon": True})
+    for name in list(logging.root.manager.loggerDict):  # distributed.client and others have levels of their own
+        if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # the sweep says in its own words what happens
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=10, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise RequestError(f"no Dask scheduler answers at {scheduler}: {reason}") from None
+        with client:
+            yield client
+        return
+    with tempfile.TemporaryDirectory(prefix="nstlab-", ignore_cleanup_errors=True) as folder:
+        cluster = LocalCluster(
+            n_workers=resources.workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,  # kernels have the memory, not the workers
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+            preload=[IGNORE_INTERRUPTS],
+        )
+        try:
+            with Client(cluster, set_as_default=False) as client:
+                yield client
+        finally:
+            cluster.close(timeout=5)
+
+
+def _where(client: Client, resources: Resources, scheduler: str | None) -> str:
+    link = client.dashboard_link
+    if link and importlib.util.find_spec("bokeh") is None:
+        link = link.replace("/status", "/info/main/workers.html")  # its plain pages; the live ones need bokeh
+    place = f"scheduler {scheduler}" if scheduler else f"{_count(resources.workers, 'worker')} on this machine"
+    each = f"{_count(len(resources.gpus), 'GPU')}" if resources.gpus else f"{_count(resources.threads, 'thread')} each"
+    return f"dask      {place}, {each}; dashboard {link}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[float]]:
+    """Ctrl-C is noted in the list given and does nothing else; a third one does what it always does."""
+    presses: list[float] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield presses
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        presses.append(time.time())
+        if len(presses) == 2:
+            signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield presses
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,251 @@
+"""out/sweeps/<name>/: what a sweep leaves, and reading it again.
+
+sweep.yaml         as run: what was asked for, and the versions and threads that it was made with
+table.csv          one row a point: parameters, last losses, seconds, state, run id, path
+failures.csv       the points that failed, with their errors and notebooks
+contact_sheet.png  the pictures, the first axis across, the second down; further axes turn the page
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from nstlab.history import FIRST_COLUMNS
+from nstlab.images import load_image
+from nstlab.runs import Run
+from nstlab.settings import RequestError, Settings, unknown
+from nstlab.storage import home, sha256_of, write_whole
+from nstlab.sweeps.notebook import read_mark
+from nstlab.sweeps.plan import Plan, Point
+
+LOSSES = FIRST_COLUMNS[2:]
+NOT_SETTINGS = ("state", "iteration", "seconds", "notebook_seconds", "run", "path", "picture")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A sweep that has run, to look at.
+
+    table: one row a point, as in table.csv; axes: parameter -> its values in order, of those that vary;
+    folder: out/sweeps/<name>.
+    """
+
+    name: str
+    table: pd.DataFrame
+    axes: dict[str, list[Any]]
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        """The folder of runs."""
+        return self.folder.parents[1]
+
+    def run(self, row: pd.Series) -> Run:
+        """The run of a row of the table. Raises RequestError if it is not stored any more."""
+        return Run.stored(self.out / row["path"])
+
+    def picture(self, row: pd.Series) -> torch.Tensor | None:
+        """A row's picture, (1, 3, H, W) in [0, 1]; None if there is none."""
+        path = self.out / str(row["picture"])
+        return load_image(path, size=None) if row["picture"] and path.is_file() else None
+
+    def pictures(self) -> list[torch.Tensor | None]:
+        """Every row's picture, in the table's order."""
+        return [self.picture(row) for _, row in self.table.iterrows()]
+
+    def example(self) -> Settings:
+        """The settings of the first point that has run. Raises RequestError if there is none."""
+        done = self.table[self.table["state"] == "done"]
+        if done.empty:
+            raise RequestError(f"no point of {self.name} is done")
+        return self.run(done.iloc[0]).settings
+
+
+def load(name: str | Path, out: str | Path | None = None) -> Outcome:
+    """A sweep that has run: its name, or the path of its folder; out: the folder of runs (None: out/).
+
+    Raises RequestError if there is none.
+    """
+    folder = Path(name).absolute()
+    if not (folder / "table.csv").is_file():
+        sweeps = (Path(out).absolute() if out else home() / "out") / "sweeps"
+        folder = sweeps / Path(name).name
+        if not (folder / "table.csv").is_file():
+            known = sorted(path.parent.name for path in sweeps.glob("*/table.csv"))
+            hint = unknown("sweep", str(name), known) if known else f"no sweep {str(name)!r} has run"
+            raise RequestError(f"{hint}; `nstlab sweep {Path(name).name}` runs it")
+    texts = dict.fromkeys(("picture", "path", "run", "state"), object)
+    table = pd.read_csv(folder / "table.csv", keep_default_na=False, na_values=[""], dtype=texts)
+    table = table.assign(**{column: table[column].fillna("") for column in texts})
+    axes = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))["made_with"]["axes"]
+    return Outcome(folder.name, table, {name: list(map(cell, values)) for name, values in axes.items()}, folder)
+
+
+def cell(value: Any) -> Any:
+    """A parameter's value as a cell of the table: lists as a,b,c; None stays empty.
+
+    >>> cell(["relu1_1", "relu2_1"]), cell(1000.0), cell([[40, 300.0]])
+    ('relu1_1,relu2_1', 1000.0, '40:300.0')
+    """
+    if isinstance(value, (list, tuple)):
+        return ",".join(":".join(map(str, part)) if isinstance(part, (list, tuple)) else str(part) for part in value)
+    return value
+
+
+def make_table(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
+    """One tidy row a point: every parameter, the losses at `iterations`, and where it is.
+
+    Losses are named `loss_total`, `loss_content`, `loss_style`, `loss_relu1_1`, ...; `seconds` of computing,
+    `notebook_seconds` with the kernel's start; `state` is done, failed or missing; `path` and `picture` are
+    relative to the folder of runs, and `iteration` is the picture's.
+    """
+    rows = []
+    for point in plan.points:
+        parameters = {
+            name: cell(value) for name, value in (point.settings.model_dump(mode="json") | point.others).items()
+        }
+        done = point.is_done(plan.notebook.name)
+        state = "done" if done else "failed" if point.run.id in failures else "missing"
+        rows.append(parameters | {"state": state} | (_measured(point, plan.out) if done else _nothing(point)))
+    table = pd.DataFrame(rows)
+    losses = [name for name in table.columns if name.startswith("loss_")]
+    parameters = [name for name in table.columns if name not in losses and name not in NOT_SETTINGS]
+    return table[parameters + ["state", "iteration"] + losses + list(NOT_SETTINGS[2:])]
+
+
+def _nothing(point: Point) -> dict[str, Any]:
+    empty = {"iteration": None, **{f"loss_{name}": None for name in LOSSES}, "seconds": None, "notebook_seconds": None}
+    return empty | {"run": point.run.id, "path": point.run.folder.name, "picture": None}
+
+
+def _measured(point: Point, out: Path) -> dict[str, Any]:
+    wanted, run = point.settings.iterations, point.run
+    row = history_row(run.folder / "history.csv", wanted)
+    frame = run.folder / "frames" / f"{wanted:06d}.png"
+    further = run.iteration != wanted
+    return {
+        "iteration": wanted if frame.is_file() or not further else run.iteration,
+        **{f"loss_{name}": value for name, value in row.items() if name not in ("iteration", "seconds")},
+        "seconds": row["seconds"],
+        "notebook_seconds": read_mark(run.folder).get("seconds"),
+        "run": run.id,
+        "path": run.folder.name,
+        "picture": str((frame if frame.is_file() and further else run.folder / "result.png").relative_to(out)),
+    }
+
+
+def history_row(path: Path, iteration: int) -> dict[str, float]:
+    """One row of a history.csv, without making a table of all of them. Raises RequestError if it is not there."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            names = file.readline().strip().split(",")
+            for line in file:
+                if line.startswith(f"{iteration},"):
+                    return dict(zip(names, map(float, line.split(",")), strict=True))
+    except (OSError, ValueError):
+        pass
+    raise RequestError(f"{path} has no row of iteration {iteration}; remove the run's folder to compute it again")
+
+
+def write_outcome(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
+    """Write table.csv and failures.csv; returns the table. failures: run id -> error."""
+    table = make_table(plan, failures)
+    _write_csv(table, plan.folder / "table.csv")
+    failed = [
+        {
+            **{name: cell(value) for name, value in point.values.items()},
+            "error": failures[point.run.id],
+            "notebook": str((point.run.folder / "notebook.ipynb").relative_to(plan.out)),
+            "run": point.run.id,
+        }
+        for point in plan.points
+        if point.run.id in failures
+    ]
+    columns = [*plan.axes, "error", "notebook", "run"]
+    _write_csv(pd.DataFrame(failed, columns=None if failed else columns), plan.folder / "failures.csv")
+    return table
+
+
+def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
+    """Write sweep.yaml: a sweep's file again, with what is in force, and what it was made with.
+
+    resources: workers and threads; the threads are in the last bits of every result, so the next command
+    on this sweep takes the same.
+    """
+    settings = plan.points[0].settings.model_dump(mode="json")
+    fixed = {name: settings.get(name, value) for name, value in plan.content["fixed"].items()}
+    kept = {key: plan.content[key] for key in ("grid", "points") if key in plan.content}
+    made_with = {
+        **{package: version(package) for package in ("nstlab", "torch", "papermill", "dask")},
+        "python": platform.python_version(),
+        **resources,
+        "notebook_sha256": sha256_of(plan.notebook),
+        "axes": plan.axes,
+    }
+    content = {"name": plan.name, "notebook": plan.content["notebook"], "fixed": fixed, **kept, "made_with": made_with}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    write_whole(plan.folder / "sweep.yaml", text.encode())
+
+
+def made_with(folder: Path) -> dict[str, Any]:
+    """What a sweep's folder says it was made with; an empty dict if it says nothing readable."""
+    try:
+        stored = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))["made_with"]
+        return stored if isinstance(stored, dict) else {}
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return {}
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    text = io.StringIO()
+    table.to_csv(text, index=False)
+    write_whole(path, text.getvalue().encode())
+
+
+def distances(pictures: Sequence[torch.Tensor]) -> np.ndarray:
+    """How far pictures of one shape are from each other: (n, n), the root mean square in grey levels.
+
+    >>> distances([torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.1)])[0, 1].round(1)
+    np.float64(25.5)
+    """
+    flat = torch.stack([picture.flatten() for picture in pictures]).double() * 255
+    between = [(row - flat).square().mean(1).sqrt() for row in flat]  # (n,) each: n² pixels at once are too many
+    return torch.stack(between).numpy()
+
+
+def sensitivity(table: pd.DataFrame, axes: dict[str, list[Any]], between: np.ndarray) -> pd.DataFrame:
+    """How much each knob does: one row an axis, over all pairs of points that differ in that knob alone.
+
+    between: the pictures' distances, in the table's order. Columns: `knob`; `pairs`; `distance`, the mean
+    distance of their pictures in grey levels; `style_factor` and `content_factor`, the geometric mean of the
+    larger over the smaller loss.
+    """
+    rows = []
+    for knob in axes:
+        others = [name for name in axes if name != knob]
+        pairs = [
+            (i, j)
+            for _, group in (table.groupby(others, sort=False, dropna=False) if others else [((), table)])
+            for n, i in enumerate(group.index)
+            for j in group.index[n + 1 :]
+        ]
+        first, second = (np.array(side, dtype=int) for side in zip(*pairs, strict=True)) if pairs else ([], [])
+        rows.append({"knob": knob, "pairs": len(pairs), "distance": between[first, second].mean() if pairs else np.nan})
+        for part in ("style", "content"):
+            losses = table[f"loss_{part}"].to_numpy(float)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                factors = np.abs(np.log(losses[first] / losses[second])) if pairs else np.array([])
+            factors = factors[np.isfinite(factors)]  # a loss of zero (at iteration 0, say) has no factor
+            rows[-1][f"{part}_factor"] = float(np.exp(factors.mean())) if len(factors) else np.nan
+    return pd.DataFrame(rows).sort_values("distance", ascending=False, ignore_index=True)

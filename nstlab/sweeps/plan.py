@@ -1,0 +1,354 @@
+"""A sweep's file -> its points. Everything that can be wrong with it is found here, before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nstlab.images import load_image
+from nstlab.manifest import run_id
+from nstlab.runs import Run
+from nstlab.settings import RequestError, Settings, unknown
+from nstlab.storage import home
+from nstlab.sweeps.notebook import notebook_parameters, read_mark
+
+MOST_POINTS = 10_000  # without being asked twice
+KEYS = ("name", "notebook", "fixed", "grid", "points", "made_with")
+ONCE = "explore"
+"""A notebook's parameter that says whether it also computes runs beside its own.
+
+What a notebook tries out beyond its run need not be tried again at every point (and would meet the points
+that are computed at the same time), so a sweep sets it to False unless its file says otherwise.
+"""
+
+
+class Faults(RequestError):
+    """Everything that is wrong with a sweep, one line each, in `lines`."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep.
+
+    values: what distinguishes it from the others, name -> plain value; settings and run: as everywhere;
+    others: the notebook's parameters that are no settings.
+    """
+
+    values: dict[str, Any]
+    settings: Settings
+    others: dict[str, Any]
+    run: Run
+
+    @property
+    def label(self) -> str:
+        """`k_S=10 init=white`"""
+        return " ".join(f"{name}={shown(value)}" for name, value in self.values.items())
+
+    def is_done(self, notebook: str) -> bool:
+        """Whether the run is stored as far as is asked, and the notebook ran to its end when it was."""
+        reached, wanted = self.run.iteration, self.settings.iterations
+        if reached is None or reached < wanted:
+            return False
+        mark = read_mark(self.run.folder)
+        try:
+            far = mark["iterations"] >= wanted
+        except (KeyError, TypeError):
+            return False
+        return far and mark.get("notebook") == notebook and mark.get("parameters") == self.others
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that can be run: its name, notebook, points, and the file's content as it is in force.
+
+    axes: parameter -> its values in order, of all that differ between points; parameters: the names that the
+    notebook takes; out: the folder of runs.
+    """
+
+    name: str
+    notebook: Path
+    axes: dict[str, list[Any]]
+    points: list[Point]
+    parameters: frozenset[str]
+    content: dict[str, Any]
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """out/sweeps/<name>"""
+        return self.out / "sweeps" / self.name
+
+    def given(self, point: Point) -> dict[str, Any]:
+        """What papermill writes into the notebook for a point, as plain JSON values."""
+        values = point.settings.model_dump(mode="json") | point.others | {"out": str(self.out)}
+        return {name: value for name, value in values.items() if name in self.parameters}
+
+    def pending(self) -> list[Point]:
+        """The points that are not done."""
+        return [point for point in self.points if not point.is_done(self.notebook.name)]
+
+
+def make_plan(
+    file: str | Path, given: dict[str, str] | None = None, out: str | Path | None = None, yes: bool = False
+) -> Plan:
+    """The plan of a sweep.
+
+    file: a path, or the name of one in notebooks/sweeps/; given: name -> text that takes the place of a fixed
+    parameter, as on a command line; out: the folder of runs (None: the project's out/); yes: more than
+    10 000 points are meant. Raises Faults, with one line for each thing that is wrong.
+    """
+    path = _find(file)
+    content = _read(path)
+    faults = _shape_faults(content)
+    if faults:
+        raise Faults(faults)
+    notebook = home() / "notebooks" / content["notebook"]
+    try:
+        parameters = notebook_parameters(notebook)
+    except RequestError as error:
+        raise Faults([f"{path}: {error}"]) from None
+    content["fixed"], faults = _override(content, given or {})
+    faults += _name_faults(content, parameters, notebook.name) or _value_faults(content)
+    if out is not None and "out" not in parameters:
+        faults.append(f"{notebook.name} has no parameter `out`: its runs can only go to the project's out/")
+    count = math.prod(map(len, content["grid"].values())) if "grid" in content else len(content["points"])
+    if count > MOST_POINTS and not yes:
+        faults.append(f"{count:,} runs are more than {MOST_POINTS:,}: say --yes if they are meant")
+    if faults:
+        raise Faults(faults)
+    folder = Path(out).absolute() if out else home() / "out"
+    if ONCE in parameters:
+        parameters[ONCE] = False
+    points = _points(content, parameters, folder)
+    return Plan(content.get("name", path.stem), notebook, _axes(points), points, frozenset(parameters), content, folder)
+
+
+def shown(value: Any) -> str:
+    """A value as a label has it: 0.001, relu1_1+relu2_1, none; of a path its file's name.
+
+    >>> shown(1000.0), shown(["relu1_1", "relu2_1"]), shown(None)
+    ('1000', 'relu1_1+relu2_1', 'none')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(shown, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return Path(value).stem if isinstance(value, str) and Path(value).is_absolute() else str(value)
+
+
+def _find(file: str | Path) -> Path:
+    """A path that exists, or the name of a sweep that comes with nstlab."""
+    path = Path(file).expanduser()
+    if path.is_file():
+        return path.absolute()
+    shipped = {found.stem: found for found in sorted((home() / "notebooks" / "sweeps").glob("*.yaml"))}
+    if str(file) in shipped:
+        return shipped[str(file)]
+    if path.suffix or len(path.parts) > 1:
+        raise Faults([f"no sweep file at {path}"])
+    raise Faults([str(unknown("sweep", str(file), shipped))])
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as data, where a name that stands twice is a fault and not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = yaml.load(file, Loader=_Loader)  # a SafeLoader: plain values only
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise Faults([f"{path} cannot be read as YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(content, dict):
+        raise Faults([f"{path} is no sweep: it needs `notebook:` and `grid:` or `points:`"])
+    return {"fixed": {}, **{key: value for key, value in content.items() if value is not None or key != "fixed"}}
+
+
+def _shape_faults(content: dict[str, Any]) -> list[str]:
+    """What is wrong with the file's build, before any name or value in it is looked at."""
+    faults = [str(unknown("key", key, KEYS)) for key in content if key not in KEYS]
+    if not isinstance(content.get("notebook"), str):
+        faults.append("`notebook:` is missing: the file name of a notebook in notebooks/")
+    name = content.get("name", "sweep")
+    if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
+        faults.append(f"name: {name!r} cannot be a folder's name")
+    if not isinstance(content["fixed"], dict):
+        faults.append("`fixed:` must be NAME: VALUE pairs")
+    if ("grid" in content) == ("points" in content):
+        faults.append("a sweep has either `grid:` or `points:`")
+    elif "grid" in content:
+        grid = content["grid"]
+        if not isinstance(grid, dict) or not grid:
+            faults.append("`grid:` is empty: at least one NAME: [VALUES] is needed")
+        else:
+            wrong = [name for name, values in grid.items() if not isinstance(values, list) or not values]
+            faults += [f"grid: {name} needs a list of at least one value" for name in wrong]
+            twice = [name for name in grid if isinstance(content["fixed"], dict) and name in content["fixed"]]
+            faults += [f"{name} stands in both `fixed:` and `grid:`" for name in twice]
+    else:
+        points = content["points"]
+        if not isinstance(points, list) or not points or not all(isinstance(point, dict) for point in points):
+            faults.append("`points:` must be a list of at least one {NAME: VALUE, ...}")
+    return faults
+
+
+def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """`fixed:` with what the command line gives in its place, and what is wrong with that."""
+    fixed, faults = dict(content["fixed"]), []
+    varied = set(content.get("grid", ())) | {name for point in content.get("points", ()) for name in point}
+    for name, text in given.items():
+        if name in varied:
+            faults.append(f"--set {name}: the sweep varies {name}; change its file to vary it otherwise")
+        elif name in Settings.model_fields:
+            try:
+                settings = Settings.from_text({name: text})
+                fixed[name] = settings.model_dump(mode="json")[name]
+            except RequestError as error:
+                faults.append(f"--set {error}")
+        else:
+            fixed[name] = yaml.safe_load(text)
+    return fixed, faults
+
+
+def _pairs(content: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(where, name, value) of every value in the file."""
+    for name, value in content["fixed"].items():
+        yield "fixed", name, value
+    for name, values in content.get("grid", {}).items():
+        for value in values:
+            yield "grid", name, value
+    for number, point in enumerate(content.get("points", ()), start=1):
+        for name, value in point.items():
+            yield f"point {number}", name, value
+
+
+def _name_faults(content: dict[str, Any], parameters: dict[str, Any], notebook: str) -> list[str]:
+    """papermill only warns of a name that the notebook does not have."""
+    faults = []
+    for where, name, _ in _pairs(content):
+        if name == "out":
+            fault = f"{where}: out is not for a sweep to set; use --out"
+        elif name not in parameters:
+            fault = f"{where}: {unknown(f'parameter of {notebook}', name, parameters)}"
+        else:
+            continue
+        if fault not in faults:
+            faults.append(fault)
+    return faults
+
+
+def _value_faults(content: dict[str, Any]) -> list[str]:
+    faults = []
+    for where, name, value in _pairs(content):
+        try:
+            if name in Settings.model_fields:
+                Settings(**{name: value})
+            elif not _is_plain(value):
+                raise RequestError(f"{name} = {value!r}: only numbers, text, true, false, null and lists of them")
+        except RequestError as error:
+            if f"{where}: {error}" not in faults:
+                faults.append(f"{where}: {error}")
+    return faults
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether papermill can write it into a notebook that JupyterLab can open again."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, str))
+
+
+def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> list[Point]:
+    """Every point with its run. Raises Faults for those that cannot be, and for two that are the same run."""
+    make, faults, points = _RunMaker(out), {}, []
+    numbers: dict[str, int] = {}
+    for number, varied in enumerate(_combinations(content), start=1):
+        merged = parameters | content["fixed"] | varied
+        own = {name: value for name, value in merged.items() if name in Settings.model_fields}
+        others = {name: value for name, value in merged.items() if name not in own and name != "out"}
+        try:
+            settings = Settings(**own)
+            run = make.run(settings)
+        except RequestError as error:
+            faults.setdefault(str(error), f"point {number}: {error}")
+            continue
+        plain = settings.model_dump(mode="json") | others
+        points.append(Point({name: plain[name] for name in varied}, settings, others, run))
+        first = numbers.setdefault(run.id, number)
+        if first != number:
+            faults.setdefault(
+                run.id,
+                f"points {first} and {number} are the same run, {run.id} ({points[-1].label}): "
+                "iterations, frame_every, device and what is no setting do not shape a picture",
+            )
+    if faults:
+        raise Faults(list(faults.values()))
+    return points
+
+
+def _combinations(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "points" in content:
+        yield from content["points"]
+        return
+    grid = content["grid"]
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+class _RunMaker:
+    """Runs for many settings: each picture and each network is read, hashed and checked once."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.first: dict[tuple[str, str, str], Run] = {}
+        self.loaded: set[tuple[str, int]] = set()
+
+    def run(self, settings: Settings) -> Run:
+        for picture, size in ((settings.content, settings.size), (settings.style, settings.style_size)):
+            if (picture, size or settings.size) not in self.loaded:
+                load_image(picture, size or settings.size)  # a damaged or too narrow one is refused now
+                self.loaded.add((picture, size or settings.size))
+        files = (settings.content, settings.style, settings.weights)
+        if files not in self.first:
+            self.first[files] = Run(settings, self.out)
+        first = self.first[files]
+        run = copy.copy(first)
+        run.settings, run.id = settings, run_id(settings, first.sha256)
+        run.folder = first.folder.with_name(first.folder.name.removesuffix(first.id) + run.id)
+        return run
+
+
+def _axes(points: list[Point]) -> dict[str, list[Any]]:
+    """What differs between the points -> its values, each in the order in which it comes."""
+    names = dict.fromkeys(name for point in points for name in point.values)
+    axes: dict[str, list[Any]] = {}
+    for name in names:
+        values = []
+        for point in points:
+            value = point.settings.model_dump(mode="json", include={name}).get(name, point.others.get(name))
+            if value not in values:
+                values.append(value)
+        axes[name] = values
+    return {name: values for name, values in axes.items() if len(values) > 1} or axes

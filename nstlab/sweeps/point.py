@@ -1,0 +1,155 @@
+"""One point of a sweep, as a Dask worker computes it: what is stored stays, what is missing is computed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from nstlab.runs import Run
+from nstlab.settings import RequestError, RunError, Settings
+from nstlab.sweeps.notebook import Kernel, KernelDied, Stopped, execute, write_mark
+from nstlab.sweeps.plan import Point
+
+PATIENCE = 30.0  # seconds that a run may be locked by somebody who computes nothing
+KERNEL_LIVES = 3  # how often a kernel may die under one point
+LONGEST_SOCKET_FOLDER = 60  # characters; a socket's whole path has room for 107 on Linux
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to compute a point; plain values, so that it travels to any worker.
+
+    sweep: one command's token, to stop its points and no others; given: what papermill writes into the
+    notebook; others: those of them that are no settings; gpus: what CUDA_VISIBLE_DEVICES may name
+    (empty: it stays as the worker has it).
+    """
+
+    sweep: str
+    label: str
+    notebook: str
+    settings: dict[str, Any]
+    given: dict[str, Any]
+    others: dict[str, Any]
+    out: str
+    threads: int
+    gpus: tuple[str, ...] = ()
+
+
+_running: dict[int, tuple[str, Kernel]] = {}  # the kernels that this worker's process has, by thread
+_stopped: set[str] = set()  # the sweeps that this worker has been told to stop
+
+
+def compute_point(task: Task) -> dict[str, Any]:
+    """Bring a point to its end. Returns {"state": "done" | "stopped" | "failed", "error": one line, ...}.
+
+    Done twice, it does nothing the second time. What a notebook raises comes back as an error; an exception
+    is something that is wrong with the worker.
+    """
+    if task.sweep in _stopped:
+        return {"state": "stopped"}
+    settings = Settings(**task.settings)
+    run = Run(settings, task.out)
+    point = Point({}, settings, task.others, run)
+    kernel = Kernel()
+    _running[threading.get_ident()] = (task.sweep, kernel)
+    _tell({"sweep": task.sweep, "run": run.id, "label": task.label, "iteration": run.iteration})
+    try:
+        _wait_for_its_turn(run, kernel)
+        if not point.is_done(Path(task.notebook).name):
+            _execute(task, run, kernel)
+        return {"state": "done"}
+    except Stopped:
+        return {"state": "stopped"}
+    except (RunError, RequestError) as error:
+        return {"state": "failed", "error": " ".join(str(error).split())}
+    finally:
+        del _running[threading.get_ident()]
+
+
+def stop_points(sweep: str, now: bool = False) -> int:
+    """On a worker: begin no point of a sweep any more, and stop those that run. Returns how many run."""
+    _stopped.add(sweep)
+    kernels = [kernel for owner, kernel in list(_running.values()) if owner == sweep]
+    for kernel in kernels:
+        kernel.stop(now)
+    return len(kernels)
+
+
+def _execute(task: Task, run: Run, kernel: Kernel) -> None:
+    os.environ.update(environment(task.threads, task.gpus, _worker_name()))  # kernels inherit it
+    notebook = Path(task.notebook)
+    began = time.perf_counter()
+    for life in range(1, KERNEL_LIVES + 1):
+        try:
+            execute(notebook, run.folder, task.given, kernel, _socket_folder())
+            break
+        except KernelDied:
+            if life == KERNEL_LIVES:
+                raise
+    if (run.iteration or 0) < run.settings.iterations:
+        raise RunError(
+            f"{notebook.name} ended, but its run has not reached iteration {run.settings.iterations} "
+            f"(it has {run.iteration}): the notebook must compute lab.Run(settings, out=out).advance()"
+        )
+    seconds = round(time.perf_counter() - began, 3)
+    write_mark(run.folder, notebook.name, task.others, run.settings.iterations, seconds=seconds)
+
+
+def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:
+    """Wait while somebody else computes this very run: a kernel that is dying, or one of another sweep."""
+    if not run.folder.is_dir():
+        return
+    history, patient_until = run.folder / "history.csv", time.time() + PATIENCE
+    while True:
+        try:
+            with filelock.FileLock(run.folder / "lock", timeout=1):
+                return
+        except filelock.Timeout:
+            if kernel.stopped:
+                raise Stopped from None
+            if history.is_file():  # as long as it grows, it is worth waiting for
+                patient_until = max(patient_until, history.stat().st_mtime + PATIENCE)
+            if time.time() > patient_until:
+                raise RunError(f"{run.folder} is held by another process, which computes nothing") from None
+        except OSError:
+            return  # a folder that cannot be written: the run says so better
+
+
+def environment(threads: int, gpus: tuple[str, ...], worker: str) -> dict[str, str]:
+    """What a kernel's environment must have: its number of threads, and one GPU of several.
+
+    >>> environment(1, ("0", "1"), "3")["CUDA_VISIBLE_DEVICES"]
+    '1'
+    """
+    count = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    chosen = dict.fromkeys(count, str(threads))
+    if gpus:
+        chosen["CUDA_VISIBLE_DEVICES"] = gpus[int(worker) % len(gpus)] if worker.isdigit() else gpus[0]
+    return chosen
+
+
+def _worker_name() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().name)
+
+
+def _socket_folder() -> Path | None:
+    """The worker's own folder, which goes when it goes, if its path leaves room for a socket's name."""
+    from distributed import get_worker
+
+    folder = get_worker().local_directory
+    return Path(folder) if len(folder) <= LONGEST_SOCKET_FOLDER else None
+
+
+def _tell(event: dict[str, Any]) -> None:
+    """Say to whoever follows the sweep that a point begins here."""
+    from distributed import get_worker
+
+    get_worker().log_event("nstlab", event)

@@ -1,0 +1,142 @@
+"""What a sweep shows while it runs: the whole of it, every running point, the time left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from typing import Any, TextIO
+
+from nstlab.runs import Run
+from nstlab.sweeps.plan import Point
+
+MOST_LINES = 12  # running points that are shown one by one
+SECONDS_BETWEEN = {True: 0.5, False: 60.0}  # two looks, on a terminal and in a log
+
+
+class Progress:
+    """A block of lines that is drawn anew on a terminal; in a log, one line a minute.
+
+    points: those that are to be computed. Lines that stay (a point that ended, say) are printed above it.
+    """
+
+    def __init__(self, points: list[Point], out: TextIO | None = None) -> None:
+        self.out = out or sys.stdout
+        self.terminal = self.out.isatty()
+        self.points = {point.run.id: point for point in points}
+        self.before = {point.run.id: point.run.iteration or 0 for point in points}
+        self.running: dict[str, float] = {}  # run id -> since when
+        self.states: dict[str, str] = {}  # run id -> how it ended
+        self.began_at = self.shown_at = time.time()
+        self.drawn = 0  # lines of the block that stand on the terminal
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._clear()
+
+    def began(self, event: dict[str, Any]) -> None:
+        """A worker has taken up a point; the second time that is because its first worker died."""
+        point = self.points.get(event["run"])
+        if point is None:
+            return
+        if point.run.id in self.running:
+            self.line(f"          a worker died: {point.label} goes on from iteration {event['iteration'] or 0}")
+        self.running[point.run.id] = time.time()
+
+    def ended(self, point: Point, outcome: dict[str, Any]) -> None:
+        """A point is over: say how."""
+        self.states[point.run.id] = outcome["state"]
+        since = self.running.pop(point.run.id, time.time())
+        if outcome["state"] == "stopped":
+            return
+        count = sum(state != "stopped" for state in self.states.values())
+        said = f"{time.time() - since:.0f} s" if outcome["state"] == "done" else outcome["error"]
+        self.line(f"{outcome['state']:9} {count} of {len(self.points)}: {point.label}, {said}")
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self._clear()
+        print(text, file=self.out, flush=True)
+
+    def show(self) -> None:
+        """Draw the block anew, if it is time to."""
+        now = time.time()
+        if now - self.shown_at < SECONDS_BETWEEN[self.terminal]:
+            return
+        self.shown_at = now
+        if not self.terminal:
+            print(self._whole(now), file=self.out, flush=True)
+            return
+        lines = [self._whole(now)]
+        running = [self.points[name] for name in list(self.running)]
+        lines += [self._one(point) for point in running[:MOST_LINES]]
+        if len(running) > MOST_LINES:
+            lines.append(f"  and {len(running) - MOST_LINES} more")
+        width = shutil.get_terminal_size().columns - 1
+        self._clear()
+        self.out.write("".join(line[:width] + "\n" for line in lines))
+        self.out.flush()
+        self.drawn = len(lines)
+
+    def _clear(self) -> None:
+        if self.drawn:
+            self.out.write(f"\x1b[{self.drawn}F\x1b[J")
+            self.drawn = 0
+
+    def _whole(self, now: float) -> str:
+        done, wanted = 0.0, 0.0
+        for name, point in self.points.items():
+            iterations, before = point.settings.iterations, min(self.before[name], point.settings.iterations)
+            reached = iterations if name in self.states else reached_by(point.run) if name in self.running else before
+            work = point.settings.size**2  # what an iteration costs is in proportion to the pixels
+            done += work * max(min(reached, iterations) - before, 0)
+            wanted += work * (iterations - before)
+        share = done / wanted if wanted else len(self.states) / max(len(self.points), 1)
+        left = (
+            duration((now - self.began_at) * (1 - share) / share) + " left"
+            if share > 0.01
+            else "time left: not known yet"
+        )
+        over = f"{len(self.states)} of {len(self.points)} points, {len(self.running)} running"
+        return f"{bar(share)} {share:4.0%}  {over}, {left}"
+
+    def _one(self, point: Point) -> str:
+        wanted, reached = point.settings.iterations, reached_by(point.run)
+        return f"  {bar(reached / wanted if wanted else 1, 12)} {reached:5} of {wanted}  {point.label}"
+
+
+def bar(share: float, width: int = 24) -> str:
+    """A bar of text.
+
+    >>> bar(0.5, 4)
+    '[##  ]'
+    """
+    full = round(min(max(share, 0), 1) * width)
+    return f"[{'#' * full}{' ' * (width - full)}]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, as exactly as one wants to know.
+
+    >>> duration(40), duration(600), duration(7500)
+    ('40 s', '10 min', '2 h 5 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def reached_by(run: Run) -> int:
+    """The last iteration in a run's history, read from its end, so that it is cheap at any length."""
+    try:
+        with (run.folder / "history.csv").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 2000, 0))
+            lines = file.read().rpartition(b"\n")[0].splitlines()
+        return int(lines[-1].split(b",", 1)[0])
+    except (OSError, ValueError, IndexError):
+        return 0  # no history yet, or its first line alone

@@ -1,0 +1,85 @@
+"""The loss curves while they grow: SVG strings, cheap enough to be drawn several times a second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from nstlab.plots.pictures import LAYER_COLOURS
+
+WIDTH, HEIGHT, LEFT, BOTTOM = 340, 170, 44, 20
+MOST_POINTS = 160
+
+
+def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str, Sequence[float]]]) -> str:
+    """Losses over the iterations on a log scale, with a legend; lines: name -> (colour, values).
+
+    >>> curves("Loss", [0, 1], {"total": ("red", [10.0, 1.0])}).count("<polyline")
+    1
+    """
+    positive = [value for _, values in lines.values() for value in values if value > 0 and math.isfinite(value)]
+    if not positive or not iterations:
+        return f"<h4>{title}</h4><p class='nst-empty'>The curves are drawn as the picture forms.</p>"
+    low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+    low = max(min(low, high - 1), high - 9)
+    last = max(iterations[-1], 1)
+
+    def at(iteration: int, value: float) -> str:
+        x = LEFT + (WIDTH - LEFT) * iteration / last
+        y = (HEIGHT - BOTTOM) * (high - max(math.log10(value), low)) / (high - low)
+        return f"{x:.1f},{y:.1f}"
+
+    kept = _spread(len(iterations))
+    drawn = []
+    for colour, values in lines.values():
+        points = [at(iterations[i], values[i]) for i in kept if values[i] > 0 and math.isfinite(values[i])]
+        drawn.append(f'<polyline style="stroke:{colour}" points="{" ".join(points)}"/>')
+    legend = "".join(f'<span><i style="background:{colour}"></i>{name}</span>' for name, (colour, _) in lines.items())
+    return (
+        f'<h4>{title}</h4><svg viewBox="-2 -8 {WIDTH + 8} {HEIGHT + 14}" role="img" aria-label="{title}">'
+        f'{_grid(low, high, last)}{"".join(drawn)}</svg><div class="nst-legend">{legend}</div>'
+    )
+
+
+def _spread(count: int) -> list[int]:
+    """At most MOST_POINTS indices, spread evenly, first and last among them."""
+    if count <= MOST_POINTS:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)})
+
+
+def _grid(low: int, high: int, last: int) -> str:
+    bottom = HEIGHT - BOTTOM
+    parts = []
+    every = max(1, math.ceil((high - low) / 5))
+    for power in range(high, low - 1, -every):
+        y = bottom * (high - power) / (high - low)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        number = f'10<tspan dy="-4" font-size="8">{power}</tspan>'
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number}</text>')
+    for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end")):
+        x = LEFT + (WIDTH - LEFT) * share
+        word = "iteration " if share == 0.5 else ""
+        parts.append(f'<text x="{x:.0f}" y="{HEIGHT}" text-anchor="{anchor}">{word}{last * share:.0f}</text>')
+    return "".join(parts)
+
+
+def loss_curves(rows: Sequence[tuple[int, Mapping[str, float]]]) -> str:
+    """Both figures of a run: what is minimised with its two parts, and the style loss of each layer.
+
+    rows: (iteration, losses as in `Step`).
+    """
+    iterations = [iteration for iteration, _ in rows]
+    losses = [losses for _, losses in rows]
+    weighted = [row["total"] - row["content"] for row in losses]
+    first = {
+        "total": ("var(--total)", [row["total"] for row in losses]),
+        "content": ("var(--muted)", [row["content"] for row in losses]),
+        "k_S · style": (LAYER_COLOURS[0], weighted),
+    }
+    layers = list(losses[-1])[3:] if losses else []
+    second = {
+        name: (LAYER_COLOURS[i % len(LAYER_COLOURS)], [row.get(name, 0.0) for row in losses])
+        for i, name in enumerate(layers)
+    }
+    return curves("Loss", iterations, first) + (curves("Style loss by layer", iterations, second) if layers else "")

@@ -1,0 +1,126 @@
+"""What the panel shows while it computes: the picture, the frames, the curves. Throttled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import ipywidgets as w
+
+from nstlab.images import load_image
+from nstlab.optimise import Step
+from nstlab.runs import Run
+from nstlab.settings import RequestError, Settings
+from nstlab.widgets.curves import loss_curves
+from nstlab.widgets.parts import Scrubber, Viewer
+from nstlab.widgets.pictures import jpeg
+
+PICTURE_SECONDS = 0.2  # at least so long between two pictures,
+BYTES_A_SECOND = 700_000  # and so long that the pictures stay below this
+CURVE_SECONDS = 0.7
+
+
+class Display:
+    """The viewer, the scrubber and the curves of one run. Called from the thread and from the notebook: `lock`."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self.lock = lock
+        self.viewer = Viewer()
+        self.scrubber = Scrubber()
+        self.curves = w.HTML(value=loss_curves([]))
+        self.run: Run | None = None
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.sent = 0  # bytes of pictures sent so far
+        self._newest: Step | None = None
+        self._picture_due = self._curves_due = 0.0
+        self.scrubber.observe(self._scrub, "index")
+
+    def show_pictures(self, settings: Settings) -> None:
+        """Content and style, for the divider and side by side. Raises RequestError if one cannot be read."""
+        content = load_image(settings.content, settings.size)
+        style = load_image(settings.style, settings.style_size or settings.size)
+        with self.lock:
+            self.viewer.content_picture, self.viewer.style_picture = jpeg(content, 90), jpeg(style, 90)
+
+    def show_still(self, image: Any, caption: str) -> None:
+        """A picture that belongs to no run: the initial value, before the start."""
+        with self.lock:
+            self.run, self.rows, self._newest = None, [], None
+            self.scrubber.frames, self.scrubber.index = [], -1
+            self._show(image, caption, final=True)
+            self.curves.value = loss_curves([])
+
+    def show_run(self, run: Run) -> None:
+        """A stored run: its newest picture, frames and history."""
+        with self.lock:
+            self.run, self._newest = run, None
+            self.rows = stored_rows(run)
+            self.scrubber.index = -1
+            self.scrubber.frames = run.frames
+            self.curves.value = loss_curves(self.rows)
+            if (run.folder / "result.png").is_file():
+                self._show(run.result, f"iteration {run.iteration}", final=True)
+
+    def step(self, run: Run, step: Step) -> None:
+        """One computed step: shown if a picture or the curves are due."""
+        with self.lock:
+            if self.run is None or self.run.id != run.id:
+                self.rows = [row for row in stored_rows(run) if row[0] < step.iteration]
+                self.run = run
+            self.rows.append((step.iteration, step.losses))
+            self._newest = step
+            now = time.monotonic()
+            if now >= self._picture_due and self.scrubber.index < 0:
+                self._show(step.image, f"iteration {step.iteration}")
+            if now >= self._curves_due:
+                self._draw()
+
+    def settle(self) -> None:
+        """Show the newest of everything: the run has come to rest."""
+        with self.lock:
+            if self._newest is not None and self.scrubber.index < 0:
+                self._show(self._newest.image, f"iteration {self._newest.iteration}", final=True)
+            self._draw()
+
+    def _draw(self) -> None:
+        began = time.monotonic()
+        self.curves.value = loss_curves(self.rows)
+        frames = self.run.frames if self.run else []
+        if frames != self.scrubber.frames:
+            self.scrubber.frames = frames
+        ended = time.monotonic()
+        self._curves_due = ended + max(CURVE_SECONDS, 20 * (ended - began))
+
+    def _show(self, image: Any, caption: str, final: bool = False) -> None:
+        data = jpeg(image, 95 if final else 85)
+        height, width = image.shape[2:]
+        with self.viewer.hold_sync():
+            self.viewer.shape, self.viewer.caption, self.viewer.result_picture = [width, height], caption, data
+        self.sent += len(data)
+        self._picture_due = time.monotonic() + max(PICTURE_SECONDS, len(data) / BYTES_A_SECOND)
+
+    def _scrub(self, change: Any) -> None:
+        with self.lock:
+            frames, index = self.scrubber.frames, change["new"]
+            if self.run is None:
+                return
+            try:
+                if 0 <= index < len(frames):
+                    self._show(self.run.frame(frames[index]), f"iteration {frames[index]}")
+                elif self._newest is not None:
+                    self._show(self._newest.image, f"iteration {self._newest.iteration}", final=True)
+                else:
+                    self._show(self.run.result, f"iteration {self.run.iteration}", final=True)
+            except (RequestError, OSError) as error:
+                self.viewer.caption = str(error)
+
+
+def stored_rows(run: Run) -> list[tuple[int, dict[str, float]]]:
+    """A run's stored history as (iteration, losses); empty where there is none or a damaged one."""
+    try:
+        history = run.history
+        losses = history.drop(columns=["iteration", "seconds"]).to_dict("records")
+        return list(zip(history["iteration"].tolist(), losses, strict=True))
+    except (RequestError, KeyError, ValueError, OSError):
+        return []

@@ -1,0 +1,40 @@
+// Some of the network's layers: one row a block, one button a layer.
+function render({ model, el }) {
+  keepKeys(el);
+  const label = element("span", { class: "nst-label", title: model.get("help") }, model.get("label"));
+  const kind = element("select", { "aria-label": `${model.get("label")}: kind of layer`, title: "which layers to offer" });
+  for (const name of ["relu", "conv", "pool"]) kind.append(element("option", {}, name));
+  const rows = element("div", { class: "nst-layers", role: "group", "aria-label": model.get("label") });
+  el.classList.add("nst-layer-choice");
+  el.append(element("div", { class: "nst-head" }, label, kind), rows);
+
+  function toggle(name) {
+    const before = model.get("value");
+    const all = model.get("options");
+    const after = before.includes(name) ? before.filter((other) => other !== name) : [...before, name];
+    model.set("value", after.sort((a, b) => all.indexOf(a) - all.indexOf(b)));
+    model.save_changes();
+  }
+  function fill() {
+    const value = model.get("value");
+    const shown = model.get("options").filter((name) => name.startsWith(kind.value) || value.includes(name));
+    const focused = rows.contains(document.activeElement) && document.activeElement.textContent;
+    rows.replaceChildren();
+    for (const block of "12345") {
+      const row = element("div", { class: "nst-block" });
+      for (const name of shown.filter((name) => name[4] === block)) {
+        const button = element("button", { type: "button", "aria-pressed": value.includes(name) }, name);
+        button.addEventListener("click", () => toggle(name));
+        button.disabled = model.get("disabled");
+        row.append(button);
+        if (name === focused) setTimeout(() => button.focus());
+      }
+      if (row.children.length) rows.append(row);
+    }
+    kind.disabled = model.get("disabled");
+  }
+  kind.addEventListener("change", fill);
+  for (const trait of ["value", "disabled"]) model.on(`change:${trait}`, fill);
+  fill();
+}
+export default { render };

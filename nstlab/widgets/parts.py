@@ -1,0 +1,113 @@
+"""The panel's own controls: what ipywidgets lacks. Their JavaScript lies in front/."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets as t
+
+FRONT = Path(__file__).parent / "front"
+
+
+def _front(name: str) -> str:
+    return "\n".join((FRONT / file).read_text(encoding="utf-8") for file in ("shared.js", f"{name}.js"))
+
+
+class _Part(anywidget.AnyWidget):
+    label = t.Unicode().tag(sync=True)
+    help = t.Unicode("").tag(sync=True)  # not `tooltip`: with one, ipywidgets asks for a `description`
+    disabled = t.Bool(False).tag(sync=True)
+
+
+class _ReceivesFiles(_Part):
+    """A part on which a file can be dropped; `on_file(name, bytes)` is called with it.
+
+    A file comes in parts of 2 MB, for the websocket drops a message of more than 10 MiB without a word.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        self.on_file: Callable[[str, bytes], None] = lambda name, data: None
+        self.on_refusal: Callable[[str], None] = lambda message: None
+        self._received: list[bytes] = []
+        super().__init__(**values)
+        self.on_msg(self._receive)
+
+    def _receive(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
+        if message.get("kind") == "refused":
+            self.on_refusal(f"{message['name']} has {message['size'] / 2**20:.0f} MB; 100 MB is the most")
+        elif message.get("kind") == "upload":
+            if message["part"] == 0:
+                self._received = []
+            self._received.append(bytes(buffers[0]))
+            if len(self._received) == message["parts"]:
+                data, self._received = b"".join(self._received), []
+                self.on_file(Path(message["name"]).name, data)
+
+
+class PictureChoice(_ReceivesFiles):
+    """One of several named pictures, as thumbnails; `value` is a name or a path, `options` the names offered."""
+
+    _esm = _front("choice")
+    value = t.Unicode().tag(sync=True)
+    options = t.List(t.Unicode()).tag(sync=True)
+    thumbnails = t.Dict().tag(sync=True)  # name -> data URL
+    captions = t.Dict().tag(sync=True)
+    columns = t.Int(6).tag(sync=True)
+    captioned = t.Bool(False).tag(sync=True)
+    accepts_files = t.Bool(False).tag(sync=True)
+
+
+class LogNumber(_Part):
+    """A number from 0 up, on a log slider from min to max; typed, it may lie outside of these."""
+
+    _esm = _front("number")
+    value = t.Float(1.0, min=0).tag(sync=True)
+    min = t.Float(1e-2).tag(sync=True)
+    max = t.Float(1e7).tag(sync=True)
+    ends = t.List(t.Unicode()).tag(sync=True)
+
+
+class LayerChoice(_Part):
+    """Some of the 37 layers; `value` lists them in the network's order."""
+
+    _esm = _front("layers")
+    value = t.List(t.Unicode()).tag(sync=True)
+    options = t.List(t.Unicode()).tag(sync=True)
+
+
+class Viewer(_ReceivesFiles):
+    """The picture in the middle; all pictures are encoded ones; view: picture, divider or together."""
+
+    _esm = _front("viewer")
+    result_picture = t.Bytes(b"").tag(sync=True)
+    content_picture = t.Bytes(b"").tag(sync=True)
+    style_picture = t.Bytes(b"").tag(sync=True)  # `style` alone has a meaning in ipywidgets
+    shape = t.List(t.Int(), [1, 1]).tag(sync=True)  # width, height
+    caption = t.Unicode("").tag(sync=True)
+    view = t.Enum(("picture", "divider", "together"), "picture").tag(sync=True)
+    zoomed = t.Bool(False).tag(sync=True)
+
+
+class Scrubber(_Part):
+    """The stored frames; `index` is the one looked at, -1 the newest picture."""
+
+    _esm = _front("scrubber")
+    frames = t.List(t.Int()).tag(sync=True)
+    index = t.Int(-1).tag(sync=True)
+
+
+class TextToTake(_Part):
+    """A text with a button that copies it; with `file`, a name, also one that saves it."""
+
+    _esm = _front("text")
+    value = t.Unicode("").tag(sync=True)
+    file = t.Unicode("").tag(sync=True)
+
+
+def data_url(jpeg: bytes) -> str:
+    """A JPEG as an address that holds it."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

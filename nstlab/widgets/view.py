@@ -1,0 +1,150 @@
+"""Where everything stands in the panel, and the words around it."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as w
+
+from nstlab.runs import Run
+from nstlab.settings import Settings
+from nstlab.widgets.export import AXES
+from nstlab.widgets.forecast import duration
+from nstlab.widgets.parts import FRONT, TextToTake
+
+if TYPE_CHECKING:
+    from nstlab.widgets.workbench import Panel
+
+BUTTONS = {
+    "start": ("Start", "compute to the iteration asked for, from what is stored"),
+    "pause": ("Pause", "halt after the present iteration and store it"),
+    "step": ("Step", "compute one more iteration"),
+    "stop": ("Stop", "halt, store, and let every setting be changed again"),
+}
+STATES = {
+    "idle": "Ready",
+    "starting": "Loading the network",
+    "running": "Painting",
+    "pausing": "Pausing after this iteration",
+    "paused": "Paused",
+    "stopping": "Stopping after this iteration",
+    "stopped": "Stopped",
+    "finished": "Finished",
+    "failed": "Halted by an error",
+}
+OPTIMISER = ("optimizer", "learning_rate", "history_size", "seed", "frame_every")
+NETWORK = ("weights", "pooling", "style_loss", "style_size", "device")
+
+
+class View:
+    """The panel's parts in their places; `children` are its rows."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.buttons = {}
+        for name, (text, about) in BUTTONS.items():
+            self.buttons[name] = w.Button(description=text, tooltip=about)
+            self.buttons[name].add_class(f"nst-{name}")
+            self.buttons[name].on_click(getattr(panel, name))
+        self.buttons["start"].add_class("nst-main")
+        self.status = _with(w.HTML(), "nst-status")
+        self.progress = _with(w.HTML(), "nst-progress")
+        self.message = _with(w.HTML(), "nst-message")
+        self.identity = w.HTML()
+        self.folds: dict[str, w.ToggleButton] = {}
+        bar = _with(w.Box([*self.buttons.values(), self.status]), "nst-bar")
+        middle = _with(w.VBox([panel.display.viewer, panel.display.scrubber]), "nst-middle")
+        side = _with(w.VBox([panel.display.curves, self.identity]), "nst-side")
+        body = _with(w.Box([self._settings(panel.controls), middle, side]), "nst-body")
+        below = _with(w.VBox([*self._gallery(panel), *self._exports(panel)]), "nst-below")
+        style = _with(w.HTML(f"<style>{(FRONT / 'panel.css').read_text(encoding='utf-8')}</style>"), "nst-style")
+        self.children = [style, bar, self.progress, self.message, body, below]
+
+    def _settings(self, controls: dict[str, Any]) -> w.Widget:
+        layers = w.VBox(
+            [controls["content_layers"], controls["style_layers"], _fields(controls, "style_layer_weights")]
+        )
+        folds = [
+            *self._fold("optimiser", "Optimiser", _fields(controls, *OPTIMISER)),
+            *self._fold("layers", "Layers", layers),
+            *self._fold("network", "Network and device", _fields(controls, *NETWORK)),
+        ]
+        pictures = [controls[name] for name in ("content", "style", "init", "k_S")]
+        fields = _fields(controls, "size", "iterations")
+        return _with(w.VBox([*pictures, fields, _with(w.VBox(folds), "nst-folds")]), "nst-settings")
+
+    def _gallery(self, panel: Panel) -> list[w.Widget]:
+        rows = self._fold("gallery", "Stored runs", panel.gallery)
+        self.folds["gallery"].observe(panel.refresh_gallery, "value")
+        return rows
+
+    def _exports(self, panel: Panel) -> list[w.Widget]:
+        self.command = TextToTake(label="command", help="copy the papermill command that computes this run")
+        self.yaml = TextToTake(label="sweep", help="copy the sweep as YAML, for nstlab sweep", file="sweep.yaml")
+        self.axes = {
+            name: w.Checkbox(
+                value=name in ("k_S", "init"), description=name, indent=False, tooltip=f"{name} is an axis of the grid"
+            )
+            for name in AXES
+        }
+        chosen = _with(w.Box(list(self.axes.values())), "nst-axes")
+        command = w.VBox([w.HTML("<h4>This run, by papermill</h4>"), self.command])
+        grid = w.VBox([w.HTML("<h4>A sweep around it: the axes of its grid</h4>"), chosen, self.yaml])
+        rows = self._fold("sweep", "From play to sweep", _with(w.Box([command, grid]), "nst-exports"))
+        for part in (self.folds["sweep"], *self.axes.values(), *panel.controls.values()):
+            part.observe(panel.refresh_exports, "value")
+        return rows
+
+    def _fold(self, name: str, title: str, content: w.Widget) -> list[w.Widget]:
+        """A heading that shows and hides what stands under it."""
+        button = _with(w.ToggleButton(description=title, tooltip=f"show or hide: {title.lower()}"), "nst-fold")
+        button.add_class(f"nst-fold-{name}")
+        box = _with(w.VBox([content], layout=w.Layout(display="none")), "nst-folded")
+
+        def unfold(change: dict[str, Any]) -> None:
+            box.layout.display = "" if change["new"] else "none"
+
+        button.observe(unfold, "value")
+        self.folds[name] = button
+        return [button, box]
+
+    def show_status(
+        self, state: str, settings: Settings | None, newest: int | None, pace: float | None, forecast: str
+    ) -> None:
+        """The line beside the buttons and the bar under it."""
+        parts = [f"<b>{STATES[state]}</b>"]
+        if newest is not None and settings is not None:
+            parts.append(f"iteration {newest} of {max(settings.iterations, newest)}")
+        if pace is not None and settings is not None and newest is not None and state in ("running", "pausing"):
+            parts.append(f"{duration(pace)} an iteration")
+            if settings.iterations > newest:
+                parts.append(f"{duration(pace * (settings.iterations - newest))} left")
+        if forecast and not (settings and newest is not None and newest >= settings.iterations):
+            parts.append(html.escape(forecast))
+        self.status.value = " · ".join(parts)
+        share = newest / max(settings.iterations, 1) if settings and newest is not None else 0
+        self.progress.value = f'<i><i style="width:{100 * min(share, 1):.1f}%"></i></i>'
+
+    def show_identity(self, run: Run) -> None:
+        """Which run this is, and how its k_S was changed."""
+        settings = run.settings
+        rows = {"run": run.folder.name}
+        if settings.k_S_changes:
+            changes = ", ".join(f"{k_S:g} from {iteration}" for iteration, k_S in settings.k_S_changes)
+            rows["k_S"] = f"{settings.k_S:g} at first, {changes}"
+        text = "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in rows.items())
+        self.identity.value = f"<dl>{text}</dl>"
+
+
+def _with(widget: w.Widget, name: str) -> Any:
+    widget.add_class(name)
+    return widget
+
+
+def _fields(controls: dict[str, Any], *names: str) -> w.Widget:
+    """Controls with their labels above them, two a row."""
+    box = _with(w.Box([controls[name] for name in names]), "nst-fields")
+    for name in names:
+        if name in ("style_layer_weights", "weights"):
+            controls[name].add_class("nst-wide")
+    return box

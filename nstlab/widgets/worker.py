@@ -1,0 +1,161 @@
+"""The thread that computes, and what it may be told while it does."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from nstlab.optimise import Objective, Step, set_up
+from nstlab.runs import Run
+from nstlab.settings import RequestError, RunError, Settings
+
+BUSY = ("starting", "running", "pausing", "stopping")
+NOT_IN_OBJECTIVE = ("k_S", "k_S_changes", "iterations", "frame_every", "optimizer", "learning_rate", "history_size")
+
+
+class Worker:
+    """Advances one run at a time in a thread of its own, and stops it between two iterations.
+
+    `state` is idle, starting, running, pausing, paused, stopping, stopped, finished or failed. Stopping and
+    pausing close the run's generator, which stores a checkpoint; a paused run keeps its network at hand.
+
+    on_step(run, step): each step as it is computed, in the thread; on_state(state, message): each change of
+    `state`, under `lock`, which guards all that the thread and the notebook share.
+    """
+
+    def __init__(self, on_step: Callable[[Run, Step], None], on_state: Callable[[str, str], None]) -> None:
+        self.on_step, self.on_state = on_step, on_state
+        self.lock = threading.RLock()
+        self.state = "idle"
+        self.run: Run | None = None
+        self._thread: threading.Thread | None = None
+        self._until = "finished"  # the state to end in once the loop is left
+        self._k_S: float | None = None
+        self._ready: tuple[Settings, Objective, torch.Tensor] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.state in BUSY
+
+    def start(self, settings: Settings, out: Path | None, steps: int | None = None) -> None:
+        """Go on with these settings' run, from what is stored; `steps`: pause after so many new ones."""
+        with self.lock:
+            if self.busy:
+                return
+            self._until, self._k_S = "finished", None
+            self._enter("starting")
+            self._thread = threading.Thread(target=self._work, args=(settings, out, steps), daemon=True)
+            self._thread.start()
+
+    def pause(self) -> None:
+        self._leave("pausing", "paused")
+
+    def stop(self) -> None:
+        with self.lock:
+            if self.state == "paused":
+                self._ready = None
+                self._enter("stopped")
+        self._leave("stopping", "stopped")
+
+    def change_k_S(self, k_S: float) -> None:
+        """Go on with another k_S: at the next iteration of what runs, or before the first of what is paused."""
+        with self.lock:
+            if self.busy or self.state == "paused":
+                self._k_S = k_S
+            if self.state == "paused":
+                self._perform(self._change)
+                if self.state == "paused":
+                    self._enter("paused")
+
+    def forget(self) -> None:
+        """What has ended is no longer spoken of: other settings are being chosen."""
+        if not self.busy and self.state != "paused":
+            self.state = "idle"
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until the thread has ended."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _leave(self, now: str, then: str) -> None:
+        with self.lock:
+            if self.state in ("starting", "running", "pausing"):
+                self._until = then
+                self._enter(now)
+
+    def _enter(self, state: str, message: str = "") -> None:
+        with self.lock:
+            self.state = state
+            self.on_state(state, message)
+
+    def _work(self, settings: Settings, out: Path | None, steps: int | None) -> None:
+        self._perform(lambda: self._advance(Run(settings, out), steps))
+
+    def _perform(self, action: Callable[[], None]) -> None:
+        """Do it; whatever goes wrong becomes the state `failed` with one line."""
+        try:
+            action()
+        except (RequestError, RunError) as error:
+            self._fail(str(error))
+        except (MemoryError, torch.OutOfMemoryError):
+            self._fail("no memory is left for this: choose a smaller size, or Adam, or fewer layers")
+        except Exception as error:  # in a thread nobody would see it
+            text = " ".join(str(error).split())
+            if "allocate memory" in text or "out of memory" in text:
+                self._fail("no memory is left for this: choose a smaller size, or Adam, or fewer layers")
+            else:
+                self._fail(f"{type(error).__name__}: {text[:300]}; what was stored before is kept")
+
+    def _fail(self, message: str) -> None:
+        self._ready = None
+        self._enter("failed", message)
+
+    def _advance(self, run: Run, steps: int | None) -> None:
+        self.run = run
+        while True:
+            with closing(run.steps(self._prepared(run))) as computed:
+                for step in computed:
+                    self._enter_running()
+                    self.on_step(run, step)
+                    steps = steps - 1 if steps is not None else None
+                    if steps == 0 and step.iteration < run.settings.iterations:
+                        self._leave("pausing", "paused")
+                    if self._until != "finished" or self._k_S is not None:
+                        break
+            with self.lock:
+                if self._k_S is None:
+                    self._ready = self._ready if self._until == "paused" else None
+                    self._enter(self._until)
+                    return
+            self._change()
+            run = self.run
+            if self._until != "finished":
+                self._enter(self._until)
+                return
+
+    def _change(self) -> None:
+        with self.lock:
+            k_S, self._k_S = self._k_S, None
+        self.run = self.run.change_k_S(k_S)
+
+    def _enter_running(self) -> None:
+        with self.lock:
+            if self.state == "starting":
+                self._enter("running")
+
+    def _prepared(self, run: Run) -> tuple[Objective, torch.Tensor] | None:
+        """The objective and initial value, kept from the last time where only k_S or the like has changed."""
+        if run.iteration is not None and run.iteration >= run.settings.iterations:
+            return None  # nothing will be computed
+        key = run.settings.with_(**{name: Settings.model_fields[name].default for name in NOT_IN_OBJECTIVE})
+        if self._ready is None or self._ready[0] != key:
+            objective, x = set_up(run.settings)
+            self._ready = (key, objective, x.detach().clone())
+        objective = copy.copy(self._ready[1])
+        objective.settings = run.settings
+        return objective, self._ready[2].clone().requires_grad_()

@@ -1,0 +1,89 @@
+"""The explorer as a person meets it: in JupyterLab, in Chromium."""
+
+import time
+
+CELL = """\
+from nstlab.widgets.explorer import explorer
+tool = explorer("astronaut", "swirl", size={size})
+tool"""
+ANSWER = 0.3  # seconds between a click and what it shows (design: at 256 pixels)
+
+
+def open_explorer(notebook, size=256, **options):
+    page = notebook([CELL.format(size=size)], **options)
+    page.run_all()
+    page.locator(".nst-features td").first.wait_for()
+    page.wait_until(lambda: card(page).startswith("blob:"), what="the feature's card")
+    page.page.wait_for_timeout(500)  # the kernel's last messages
+    return page
+
+
+def card(page) -> str:
+    return page.locator(".nst-explorer-card").get_attribute("src") or ""
+
+
+def caption(page, which=0) -> str:
+    return page.locator(".nst-picture figcaption").nth(which).inner_text()
+
+
+def table(page) -> str:
+    return page.locator(".nst-features").inner_text()
+
+
+def click(page, row: float, column: float, which=0) -> float:
+    """Click at a place of a picture, in shares of its height and width; seconds until the table has changed."""
+    canvas, before = page.locator(".nst-picture canvas").nth(which), table(page)
+    box = canvas.bounding_box()
+    began = time.monotonic()
+    canvas.click(position={"x": column * box["width"], "y": row * box["height"]})
+    page.page.wait_for_function(
+        "(before) => document.querySelector('.nst-features').innerText !== before", arg=before, polling=10
+    )
+    return time.monotonic() - began
+
+
+def test_a_click_shows_what_the_place_excites(notebook):
+    page = open_explorer(notebook, height=1300)
+    page.screenshot("explorer-start")
+    seconds = [click(page, row, column) for row, column in ((0.2, 0.45), (0.7, 0.3), (0.9, 0.9), (0.25, 0.75))]
+    print(f"click to table: {sorted(seconds)}")
+    assert min(seconds) < ANSWER  # the fastest: a busy machine may delay any one of them
+    assert "row 6" in caption(page) and "column 19" in caption(page)
+    assert all(layer in table(page) for layer in ("conv1_1", "relu3_2", "pool5"))
+    assert page.run("tool.pictures['astronaut'].point").startswith("[6")
+    page.screenshot("explorer-clicked")
+
+    before = card(page)
+    page.locator("[data-feature^=relu4_2-]").first.click()
+    page.wait_until(lambda: card(page) != before, what="another card")
+    assert page.locator(".nst-explorer-layer select").input_value() == "relu4_2"
+    assert page.locator("[data-feature^=relu4_2-]").first.get_attribute("aria-pressed") == "true"
+    page.screenshot("explorer-feature")
+
+    before = card(page)
+    page.locator(".nst-explorer-layer select").select_option("relu1_1")
+    page.wait_until(lambda: card(page) != before, what="the layer's card")
+    assert "relu1_1" in page.run("tool.controls['layer'].value")
+
+    before = card(page)
+    click(page, 0.5, 0.5, which=1)
+    assert "swirl" in page.run("tool.current")
+    page.wait_until(lambda: card(page) != before, what="the other picture's card")
+    page.screenshot("explorer-style")
+    assert page.run("tool.controls['status'].value") in ("", "''")
+
+
+def test_it_works_from_the_keyboard_and_says_what_is_wrong(notebook):
+    page = open_explorer(notebook, size=64, width=1000, dark=True)
+    assert "row 32, column 32" in caption(page)
+    page.locator(".nst-picture canvas").first.focus()
+    page.page.keyboard.press("ArrowDown")
+    page.page.keyboard.press("ArrowRight")
+    page.wait_until(lambda: "row 36, column 36" in caption(page), what="the new place")
+    for _ in range(20):
+        page.page.keyboard.press("ArrowDown")
+    page.wait_until(lambda: "row 63, column 36" in caption(page), what="the border")
+    page.screenshot("explorer-dark")
+    assert "features 0 to 63, not 99" in page.run(
+        "try:\n    tool.choose('conv1_1', 99)\nexcept Exception as error:\n    print(error)"
+    )

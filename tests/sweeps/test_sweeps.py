@@ -1,0 +1,232 @@
+"""Sweeps through real kernels, real Dask workers and schedulers, and real signals."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import nbformat
+import pandas as pd
+import psutil
+import pytest
+import yaml
+from PIL import Image
+
+import nstlab as lab
+from nstlab import sweeps
+from nstlab.checkpoints import read_checkpoint
+
+from .conftest import Sweep, is_kernel, table_of, write_sweep
+
+SLOW = {"pause": 0.25}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of runs of a sweep of two axes to which nothing happens, and what it said."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    sweep = Sweep(write_sweep(folder), folder / "out")
+    try:
+        assert sweep.wait() == 0, sweep.said
+        assert not sweep.left_behind()
+    finally:
+        sweep.kill()
+    return folder / "out", sweep.said
+
+
+def same_results(out, other) -> None:
+    """Tables equal but for the seconds and what only paces the notebook; pictures equal to the byte."""
+    one, two = (table_of(folder).drop(columns=["pause", "fail_at"]) for folder in (out, other))
+    pd.testing.assert_frame_equal(one, two)
+    for path in one["path"]:
+        assert (out / path / "result.png").read_bytes() == (other / path / "result.png").read_bytes()
+
+
+def test_what_a_sweep_leaves(undisturbed):
+    out, said = undisturbed
+    assert "2 workers on this machine" in said and "dashboard http://127.0.0.1" in said
+    assert "4 of 4 points are done" in said and "unknown parameter" not in said
+    folder = out / "sweeps" / "two_axes"
+    table = table_of(out)
+    assert list(table["state"]) == ["done"] * 4 and list(table["iteration"]) == [8] * 4
+    assert len(pd.read_csv(folder / "failures.csv")) == 0
+    assert Image.open(folder / "contact_sheet.png").size[0] > 600
+    for path in table["path"]:
+        executed = nbformat.read(out / path / "notebook.ipynb", as_version=4)
+        assert [cell.execution_count for cell in executed.cells] == [1, 2, 3]  # papermill's own cell among them
+        assert lab.Run.stored(out / path).manifest["machine"]["threads"] == 1
+        assert not list((out / path).glob(".*"))
+    made_with = yaml.safe_load((folder / "sweep.yaml").read_text())["made_with"]
+    assert made_with["threads"] == 1 and made_with["torch"]
+
+
+def test_a_sweep_that_is_done_does_nothing(undisturbed, tmp_path, sweep):
+    out, _ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.*")}
+    again = sweep(write_sweep(tmp_path), out=out)
+    assert again.wait() == 0
+    assert "all of them are done; nothing to run" in again.said and "dask" not in again.said
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*.*")} == before
+
+
+def test_a_worker_that_is_killed_costs_nothing(undisturbed, tmp_path, sweep):
+    disturbed = sweep(write_sweep(tmp_path, **SLOW))
+    disturbed.until_computing(rows=4)
+    kernel = disturbed.kernels()[0]
+    worker = kernel.parent()
+    worker.send_signal(signal.SIGKILL)
+    assert not psutil.wait_procs([kernel], timeout=3)[1], "the kernel outlived its worker"
+    assert disturbed.wait() == 0, disturbed.said
+    assert "a worker died" in disturbed.said and "goes on from iteration" in disturbed.said
+    assert not disturbed.left_behind()
+    same_results(undisturbed[0], tmp_path / "out")
+
+
+def test_a_failing_point_does_not_stop_the_others(tmp_path, sweep):
+    grid = {"k_S": [10.0, 1000.0]}
+    failing = sweep(write_sweep(tmp_path, grid=grid, fail_at=10.0, iterations=2))
+    assert failing.wait() == 1
+    last = failing.said.splitlines()[-1]
+    assert last.startswith("nstlab: 1 of 2 points failed") and "the notebook has a fault" in last
+    assert "Traceback" not in failing.said
+    failures = pd.read_csv(tmp_path / "out" / "sweeps" / "two_axes" / "failures.csv")
+    assert list(failures["k_S"]) == [10] and "ValueError: the notebook has a fault" in failures["error"][0]
+    assert "ValueError" in (tmp_path / "out" / failures["notebook"][0]).read_text()  # its copy shows where
+    assert list(table_of(tmp_path / "out")["state"]) == ["failed", "done"]
+
+
+def test_a_wider_grid_runs_only_what_is_new_and_more_iterations_extend_all(undisturbed, tmp_path, sweep):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed[0], out)
+    history = {path: path.read_bytes() for path in out.glob("*/history.csv")}
+    wider = sweep(write_sweep(tmp_path, grid={"k_S": [10.0, 1000.0, 100.0], "init": ["content"]}))
+    assert wider.wait() == 0, wider.said
+    assert "2 done, 0 begun, 1 new" in wider.said
+    assert {path: path.read_bytes() for path in history} == history
+    further = sweep(write_sweep(tmp_path, grid={"k_S": [10.0, 1000.0]}), "--set", "iterations=11")
+    assert further.wait() == 0, further.said
+    assert "0 done, 2 begun, 0 new" in further.said
+    for path in table_of(out)["path"]:  # it went on from where it was
+        assert (out / path / "history.csv").read_bytes().startswith(history[out / path / "history.csv"])
+        assert lab.Run.stored(out / path).iteration == 11
+
+
+def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):
+    interrupted = sweep(write_sweep(tmp_path, **SLOW))
+    busy = interrupted.until_computing(rows=3, runs=2)
+    os.killpg(interrupted.process.pid, signal.SIGINT)  # as a terminal does it: every process gets it
+    assert interrupted.wait(30) == 130, interrupted.said
+    assert "the same command goes on" in interrupted.said.splitlines()[-1]
+    assert "Traceback" not in interrupted.said
+    assert not interrupted.left_behind()
+    for folder in busy:
+        run = lab.Run.stored(folder)
+        assert run.manifest["status"] == "stopped" and run.iteration == len(run.history) - 1 < 8
+    assert "done" not in list(table_of(tmp_path / "out")["state"])
+    again = sweep(write_sweep(tmp_path))
+    assert again.wait() == 0, again.said
+    assert "0 done, 2 begun, 2 new" in again.said
+    same_results(undisturbed[0], tmp_path / "out")
+
+
+def test_ctrl_c_twice_stops_at_once(tmp_path, sweep):
+    interrupted = sweep(write_sweep(tmp_path, pause=20.0))
+    busy = interrupted.until_computing(rows=1)
+    began = time.time()
+    os.killpg(interrupted.process.pid, signal.SIGINT)
+    time.sleep(1)
+    assert interrupted.process.poll() is None  # it waits for the iteration's end
+    os.killpg(interrupted.process.pid, signal.SIGINT)
+    assert interrupted.wait(15) == 130, interrupted.said
+    assert time.time() - began < 15
+    assert not interrupted.left_behind()
+    assert lab.Run.stored(busy[0]).manifest  # what is stored can be read
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Cluster:
+    """A Dask scheduler and two workers that somebody else started."""
+
+    def __init__(self, folder):
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        words = ["scheduler", "--host", self.address, "--no-dashboard"]
+        self.scheduler = self._start(words, folder)
+        words = ["worker", self.address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+        self.workers = self._start([*words, "--local-directory", str(folder / "w")], folder)
+
+    def _start(self, words, folder):
+        command = [sys.executable, "-m", "dask", *words]
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kernels(self):
+        return [process for process in psutil.Process(self.workers.pid).children(recursive=True) if is_kernel(process)]
+
+    def close(self):
+        family = psutil.Process(self.workers.pid).children(recursive=True) if self.workers.poll() is None else []
+        for process in (self.scheduler, self.workers):
+            process.kill()
+            process.wait()
+        for process in psutil.wait_procs(family, timeout=5)[1]:
+            process.kill()
+
+
+def test_a_scheduler_by_address_and_its_loss(undisturbed, tmp_path, sweep):
+    cluster = Cluster(tmp_path)
+    try:
+        lost = sweep(write_sweep(tmp_path, **SLOW), "--scheduler", cluster.address)
+        lost.until_computing(rows=3)
+        cluster.scheduler.kill()
+        assert lost.wait(30) == 1
+        last = lost.said.splitlines()[-1]
+        assert last.startswith("nstlab: the scheduler at tcp://") and "the same command goes on" in last
+        assert "Traceback" not in lost.said
+        assert "missing" in list(table_of(tmp_path / "out")["state"])
+    finally:
+        cluster.close()
+    cluster = Cluster(tmp_path)
+    try:
+        again = sweep(write_sweep(tmp_path), "--scheduler", cluster.address)
+        assert again.wait() == 0, again.said
+        assert cluster.address in again.said and not cluster.kernels()
+    finally:
+        cluster.close()
+    same_results(undisturbed[0], tmp_path / "out")
+
+
+def test_no_scheduler_at_the_address(tmp_path, sweep):
+    refused = sweep(write_sweep(tmp_path), "--scheduler", f"tcp://127.0.0.1:{free_port()}")
+    assert refused.wait(60) == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1" in refused.said.splitlines()[-1]
+
+
+def test_a_misspelt_name_is_one_line_each_and_starts_nothing(tmp_path, sweep):
+    wrong = sweep(write_sweep(tmp_path, grid={"k_s": [1.0], "init": ["content", "blue"]}, itrations=3))
+    assert wrong.wait() == 2
+    lines = wrong.said.splitlines()
+    assert len(lines) == 2 and all(line.startswith("nstlab: ") for line in lines)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_commands_on_one_sweep(tmp_path, sweep):
+    first = sweep(write_sweep(tmp_path, pause=20.0))
+    first.until_computing(rows=1)
+    second = sweep(write_sweep(tmp_path, pause=20.0))
+    assert second.wait(30) == 2
+    assert "is being computed by another `nstlab sweep`" in second.said.splitlines()[-1]
+
+
+def test_a_sweep_can_be_read_again(undisturbed):
+    outcome = sweeps.load("two_axes", undisturbed[0])
+    assert len(outcome.table) == 4 and list(outcome.axes) == ["k_S", "init"]
+    assert outcome.run(outcome.table.iloc[0]).iteration == 8
+    assert all(picture.shape == (1, 3, 48, 48) for picture in outcome.pictures())
+    snapshot = read_checkpoint(outcome.run(outcome.table.iloc[0]).folder, outcome.table["run"][0])
+    assert snapshot.iteration == 8

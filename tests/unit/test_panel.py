@@ -1,0 +1,372 @@
+"""The panel without a browser: what its controls do, and that its runs are the runs of everywhere."""
+
+import shlex
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import nstlab as lab
+from nstlab.images import save_image
+from nstlab.settings import INITIAL_VALUES
+from nstlab.widgets import Panel, panel
+from nstlab.widgets.curves import loss_curves
+from nstlab.widgets.display import PICTURE_SECONDS, Display
+from nstlab.widgets.export import command_line, sweep
+from nstlab.widgets.forecast import forecast
+
+SHALLOW = {"content_layers": ["relu2_1"], "style_layers": ["relu1_1", "relu2_1"], "weights": "random"}
+
+
+@pytest.fixture
+def bench(tmp_path) -> Panel:
+    """A panel whose runs take a second."""
+    return with_values(panel(out=tmp_path / "out"), size=48, iterations=8, **SHALLOW)
+
+
+def with_values(bench: Panel, **values) -> Panel:
+    for name, value in values.items():
+        bench.controls[name].value = value
+    return bench
+
+
+def until(bench: Panel, state: str, seconds: float = 60) -> None:
+    began = time.monotonic()
+    while bench.state != state:
+        assert time.monotonic() - began < seconds, (bench.state, bench.message)
+        time.sleep(0.005)
+
+
+def same_run(run: lab.Run, other: lab.Run) -> None:
+    """The same bytes, the seconds apart."""
+    assert run.id == other.id and run.frames == other.frames
+    for name in ["result.png", *(f"frames/{k:06d}.png" for k in run.frames)]:
+        assert (run.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
+    assert run.history.drop(columns="seconds").equals(other.history.drop(columns="seconds"))
+
+
+def held_at(bench: Panel, iteration: int):
+    """Slow the panel's steps down, so that a test can act at an iteration."""
+    real = bench.worker.on_step
+    reached = []
+
+    def on_step(run, step):
+        real(run, step)
+        if step.iteration == iteration:
+            reached.append(step)
+            began = time.monotonic()
+            while bench.state == "running" and bench.worker._k_S is None and time.monotonic() - began < 20:
+                time.sleep(0.005)
+
+    bench.worker.on_step = on_step
+    return reached
+
+
+def wait_for(reached: list) -> None:
+    began = time.monotonic()
+    while not reached:
+        assert time.monotonic() - began < 60
+        time.sleep(0.005)
+
+
+def test_every_setting_has_a_control_with_a_label_and_a_description(bench):
+    assert set(bench.controls) == set(lab.Settings.model_fields) - {"k_S_changes"}
+    for name, control in bench.controls.items():
+        assert getattr(control, "label", "") or control.description, name
+        words = getattr(control, "help", "") or control.tooltip
+        assert lab.Settings.model_fields[name].description in words
+    assert bench.controls["init"].options == list(INITIAL_VALUES)
+    assert set(bench.controls["init"].thumbnails) == set(INITIAL_VALUES)
+
+
+def test_the_defaults_are_those_of_settings(tmp_path):
+    assert panel(out=tmp_path).settings == lab.Settings()
+    assert not list(tmp_path.iterdir())  # looking at it stores nothing
+
+
+def test_a_run_of_the_panel_is_the_run_of_everywhere(bench, tmp_path):
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished", bench.message
+    same_run(bench.run, lab.Run(bench.settings, tmp_path / "other").advance(progress=False))
+    assert bench.display.scrubber.frames == [0, 1, 2, 5]
+
+
+def test_pause_resume_step_and_stop(bench, tmp_path):
+    reached = held_at(bench, 3)
+    bench.start()
+    wait_for(reached)
+    bench.pause()
+    until(bench, "paused")
+    assert bench.run.iteration == 3 and bench.view.buttons["start"].description == "Resume"
+    assert bench.controls["size"].disabled and not bench.controls["k_S"].disabled
+    bench.step()
+    until(bench, "paused")
+    bench.wait(20)
+    assert bench.run.iteration == 4
+    bench.stop()
+    until(bench, "stopped")
+    assert not bench.controls["size"].disabled and bench.view.buttons["stop"].disabled
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished"
+    same_run(bench.run, lab.Run(bench.settings, tmp_path / "other").advance(progress=False))
+
+
+def test_steps_from_the_beginning(bench):
+    for iteration in (0, 1, 2):
+        bench.step()
+        bench.wait(60)
+        assert (bench.state, bench.run.iteration) == ("paused", iteration)
+
+
+def test_what_is_stored_already_is_said_and_shown(bench):
+    bench.start()
+    bench.wait(60)
+    bench.start()
+    bench.wait(60)
+    assert "is stored already" in bench.message and bench.state == "finished"
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_k_S_changed_while_it_runs(bench, tmp_path, optimizer):
+    """From the present picture with the new weight: another run, whose bytes are those from scratch."""
+    with_values(bench, optimizer=optimizer)
+    before = lab.Run(bench.settings, bench.out)
+    reached = held_at(bench, 4)
+    bench.start()
+    wait_for(reached)
+    bench.controls["k_S"].value = 5.0
+    bench.wait(60)
+    assert bench.state == "finished", bench.message
+    assert bench.settings.k_S_changes == ((4, 5.0),) and bench.settings.k_S == 1000
+    assert bench.controls["k_S"].value == 5.0 and bench.run.id != before.id and before.iteration == 4
+    same_run(bench.run, lab.Run(bench.settings, tmp_path / "other").advance(progress=False))
+    assert [row[0] for row in bench.display.rows] == list(range(9))
+    bench.controls["k_S"].value = 70.0  # at rest it is a wish for a new run
+    assert bench.settings.k_S_changes == () and bench.settings.k_S == 70
+
+
+def test_k_S_changed_while_paused_and_back_again(bench):
+    reached = held_at(bench, 3)
+    bench.start()
+    wait_for(reached)
+    bench.pause()
+    until(bench, "paused")
+    first = bench.run.id
+    bench.controls["k_S"].value = 5.0
+    assert bench.settings.k_S_changes == ((3, 5.0),)
+    bench.controls["k_S"].value = 6.0
+    assert bench.settings.k_S_changes == ((3, 6.0),)
+    bench.controls["k_S"].value = 1000.0
+    assert bench.settings.k_S_changes == () and bench.run.id == first
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished" and bench.run.id == first
+
+
+def test_a_change_resumes_to_the_bit(tmp_path):
+    settings = lab.Settings(size=48, iterations=9, k_S_changes="3:10,6:2000", device="cpu", **SHALLOW)
+    whole = lab.Run(settings, tmp_path / "a").advance(progress=False)
+    for iterations in (2, 3, 5, 6, 9):
+        run = lab.Run(settings.with_(iterations=iterations), tmp_path / "b").advance(progress=False)
+    same_run(run, whole)
+    history = whole.history
+    assert history["total"][6] == pytest.approx(history["content"][6] + 2000 * history["style"][6], rel=1e-6)
+    assert history["total"][5] == pytest.approx(history["content"][5] + 10 * history["style"][5], rel=1e-6)
+    assert lab.read_settings(whole.folder / "frames" / "000002.png").k_S_changes == ()
+    assert lab.read_settings(whole.folder / "frames" / "000005.png").k_S_changes == ((3, 10.0),)
+
+
+@pytest.mark.parametrize("changes", ["0:3", "5:1,4:2", "4:1,4:2", "4", "4:x", "4:-1", "4:inf"])
+def test_wrong_changes_are_refused_in_one_line(changes):
+    with pytest.raises(lab.RequestError, match="k_S_changes") as caught:
+        lab.Settings(k_S_changes=changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_is_not_there(bench):
+    bench.controls["content"].value = "/nowhere/cat.jpg"
+    assert "/nowhere/cat.jpg" in bench.message and "\n" not in bench.message
+    assert bench.controls["content"].value == "astronaut"
+    bench.controls["style"].value = "waves"
+    assert bench.message == "" and bench.settings.style == "waves"
+
+
+def test_a_value_out_of_range_is_said(bench):
+    bench.controls["learning_rate"].value = "fast"
+    assert "learning_rate" in bench.message
+    bench.start()
+    assert bench.state == "idle" and "learning_rate" in bench.message
+    bench.controls["learning_rate"].value = "0.5"
+    assert bench.message == "" and bench.settings.learning_rate == 0.5
+
+
+def send(part, name: str, data: bytes, size: int = 1000) -> None:
+    """As the browser does: a file in parts."""
+    pieces = [data[i : i + size] for i in range(0, len(data), size)] or [b""]
+    for i, piece in enumerate(pieces):
+        message = {"kind": "upload", "name": name, "part": i, "parts": len(pieces)}
+        part._handle_custom_msg(message, [memoryview(piece)])
+
+
+def test_upload(bench, picture):
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype=np.uint8)
+    with open(picture(pixels, "my cat.png"), "rb") as file:
+        send(bench.controls["content"], "../my cat.png", file.read())
+    path = bench.controls["content"].value
+    assert path.startswith(str(bench.out / "uploads" / "my_cat-")) and bench.message == ""
+    assert lab.load_image(bench.settings.content, size=None).shape == (1, 3, 50, 60)
+    assert path in bench.controls["content"].thumbnails
+
+
+@pytest.mark.parametrize(("name", "data"), [("notes.png", b"no picture"), ("a.txt", b"x"), ("empty.png", b"")])
+def test_an_upload_that_is_no_picture(bench, name, data):
+    send(bench.controls["content"], name, data)
+    assert name in bench.message and "\n" not in bench.message and bench.settings.content == "astronaut"
+    assert not (bench.out / "uploads").exists()
+
+
+def test_a_dropped_result_sets_all_controls(bench, tmp_path):
+    settings = lab.Settings(content="chelsea", style="waves", size=64, k_S=30, init="white_noise", pooling="average")
+    save_image(torch.rand(1, 3, 40, 64), tmp_path / "result.png", settings)
+    send(bench.display.viewer, "result.png", (tmp_path / "result.png").read_bytes())
+    assert bench.settings == settings and "result.png" in bench.message
+    save_image(torch.rand(1, 3, 40, 64), tmp_path / "plain.png")
+    send(bench.display.viewer, "plain.png", (tmp_path / "plain.png").read_bytes())
+    assert "plain.png" in bench.message and bench.settings == settings
+
+
+def test_gallery(bench):
+    reached = held_at(bench, 2)
+    bench.start()
+    wait_for(reached)
+    bench.controls["k_S"].value = 5.0
+    bench.wait(60)
+    folder = bench.run.folder
+    with_values(bench, init="black", size=64, k_S=3.0)
+    bench.view.folds["gallery"].value = True
+    choice = bench.gallery.choice
+    assert str(folder) in choice.options and len(choice.options) == 2
+    assert "k_S 1000 → 5" in choice.captions[str(folder)] and "iteration 8" in choice.captions[str(folder)]
+    choice.value = str(folder)
+    assert bench.message == "" and bench.settings.k_S_changes == ((2, 5.0),) and bench.settings.size == 48
+    assert bench.run.folder == folder and bench.display.viewer.caption == "iteration 8"
+    bench.display.scrubber.index = 1
+    assert bench.display.viewer.caption == "iteration 1"
+
+
+def test_a_full_disk_is_one_line_and_the_panel_goes_on(bench, monkeypatch):
+    from nstlab import runs
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "save_image", full)
+        bench.start()
+        bench.wait(60)
+        assert bench.state == "failed" and "disk is full" in bench.message and "\n" not in bench.message
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished", bench.message
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_no_memory_is_one_line_and_the_panel_goes_on(bench, monkeypatch, error):
+    from nstlab.widgets import worker
+
+    def too_much(_):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "set_up", too_much)
+        bench.start()
+        bench.wait(60)
+        assert bench.state == "failed" and "memory" in bench.message and "\n" not in bench.message
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished", bench.message
+
+
+def test_a_run_that_another_process_computes(bench):
+    run = lab.Run(bench.settings, bench.out)
+    with run._locked():
+        bench.start()
+        bench.wait(60)
+    assert bench.state == "failed" and "another process" in bench.message
+
+
+@pytest.mark.parametrize("changes", [{}, {"k_S": 0.05, "init": "white_noise"}, {"style_layer_weights": "balanced"}])
+def test_the_command_line_names_the_same_run(bench, changes):
+    bench.load(lab.Settings(size=48, iterations=8, k_S_changes="3:10.5", **SHALLOW, **changes))
+    words = shlex.split(command_line(bench.settings))
+    assert words[:3] == ["papermill", "notebooks/04_vanilla_transfer.ipynb", "OUT.ipynb"]
+    given = {words[i + 1]: words[i + 2] for i in range(3, len(words), 3)}
+    assert "content" not in given
+    assert lab.Run(lab.Settings.from_text({"size": "48", **given})).id == lab.Run(bench.settings).id
+
+
+def test_the_sweep_is_yaml_with_the_grid(bench):
+    with_values(bench, k_S=0.003, content="chelsea")
+    plan = yaml.safe_load(sweep(bench.settings, ["k_S", "init"]))
+    assert plan["notebook"] == "04_vanilla_transfer.ipynb" and list(plan["grid"]) == ["k_S", "init"]
+    assert plan["grid"]["k_S"] == [3e-5, 3e-4, 3e-3, 3e-2, 3e-1] and plan["grid"]["init"] == list(INITIAL_VALUES)
+    fixed = plan["fixed"]
+    assert fixed["content"] == "chelsea" and "k_S" not in fixed and "init" not in fixed
+    points = [lab.Settings(**fixed, k_S=k_S, init=init) for k_S in plan["grid"]["k_S"] for init in plan["grid"]["init"]]
+    assert len(points) == 35 and points[0].style_layers == ("relu1_1", "relu2_1")
+
+
+def test_pictures_come_at_most_five_a_second_and_below_a_megabyte():
+    from threading import RLock
+
+    from nstlab.optimise import Step
+
+    display = Display(RLock())
+    noise = torch.rand(1, 3, 512, 512)  # nothing compresses worse
+    losses = {"total": 2.0, "content": 1.0, "style": 1.0}
+    shown = []
+    display.viewer.observe(lambda change: shown.append(time.monotonic()), "result_picture")
+
+    class Stored:
+        id, frames, history = "a", [], lab.Run.history
+
+    display.run = Stored()
+    began = time.monotonic()
+    while time.monotonic() - began < 2.5:
+        display.step(display.run, Step(len(display.rows), noise.roll(len(display.rows), 3), losses))
+    assert len(shown) <= 2.5 / PICTURE_SECONDS + 1
+    assert display.sent / 2.5 < 1e6
+
+
+def test_curves_leave_out_what_a_log_scale_cannot_show():
+    losses = [{"total": t, "content": 0.0, "style": 1.0, "relu1_1": 1.0} for t in (10.0, 3.0, float("nan"))]
+    drawn = loss_curves(list(enumerate(losses)))
+    assert drawn.count("<svg") == 2 and "nan" not in drawn
+    assert "<svg" not in loss_curves([])
+    many = [(k, {"total": 1.0 + k, "content": 1.0, "style": 1.0, "relu1_1": 2.0}) for k in range(5000)]
+    assert len(loss_curves(many)) < 20_000
+
+
+def test_forecast_grows_with_the_work():
+    small, large = (forecast(lab.Settings(size=s), s, s, rate=1e11) for s in (128, 256))
+    assert large.seconds == pytest.approx(4 * small.seconds) and large.memory > small.memory
+    assert forecast(lab.Settings(), 256, 256, 1e11, stored=300).total == 0
+    assert "an iteration" in str(small)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu(tmp_path):
+    bench = with_values(panel(out=tmp_path), size=96, iterations=20)
+    assert tuple(value for _, value in bench.controls["device"].options)[:3] == ("auto", "cpu", "cuda")
+    bench.start()
+    bench.wait(120)
+    assert bench.state == "finished", bench.message
+    assert bench.run.manifest["machine"]["device"] == "cuda"
+    same_run(bench.run, lab.Run(bench.settings, tmp_path / "other").advance(progress=False))

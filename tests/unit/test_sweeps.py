@@ -1,0 +1,380 @@
+"""Sweeps before and after they run: the file and its faults, the plan, the table. No kernel is started here."""
+
+import itertools
+import json
+import time
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import nstlab as lab
+from nstlab import plots, sweeps
+from nstlab.manifest import write_manifest
+from nstlab.storage import home
+from nstlab.sweeps.execution import resources
+from nstlab.sweeps.notebook import read_mark, write_mark
+from nstlab.sweeps.outcome import cell, history_row, write_as_run, write_outcome
+from nstlab.sweeps.point import environment
+from nstlab.sweeps.progress import Progress, reached_by
+from nstlab.sweeps.report import as_html, write_contact_sheets
+
+GOOD = {
+    "notebook": "04_vanilla_transfer.ipynb",
+    "fixed": {"size": 48, "iterations": 6},
+    "grid": {"k_S": [10, 1000], "init": ["white", "content", "style"]},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a sweep's file with some of its entries changed, None taking one away."""
+
+    def file(text=None, **changes) -> str:
+        path = tmp_path / "mine.yaml"
+        content = {key: value for key, value in (GOOD | changes).items() if value is not None}
+        path.write_text(text if text is not None else yaml.safe_dump(content, sort_keys=False))
+        return str(path)
+
+    return file
+
+
+def faults_of(file, **options) -> list[str]:
+    with pytest.raises(sweeps.Faults) as caught:
+        sweeps.make_plan(file, **options)
+    assert all(line and "\n" not in line for line in caught.value.lines)
+    return caught.value.lines
+
+
+def test_a_grid_is_the_product_of_its_axes(write, tmp_path):
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    assert [point.label for point in plan.points][:3] == [
+        "k_S=10 init=white",
+        "k_S=10 init=content",
+        "k_S=10 init=style",
+    ]
+    assert len(plan.points) == 6 and len({point.run.id for point in plan.points}) == 6
+    assert plan.axes == {"k_S": [10.0, 1000.0], "init": ["white", "content", "style"]}
+    assert plan.folder == tmp_path / "sweeps" / "mine" and plan.pending() == plan.points
+
+
+def test_a_points_run_is_the_run_of_its_settings(write, tmp_path):
+    """The same id and the same folder as everywhere, though pictures and weights are hashed once."""
+    for point in sweeps.make_plan(
+        write(grid={"content": ["astronaut", "coffee"], "seed": [0, 1]}), out=tmp_path
+    ).points:
+        run = lab.Run(point.settings, tmp_path)
+        assert (point.run.id, point.run.folder, point.run.sha256) == (run.id, run.folder, run.sha256)
+
+
+def test_what_papermill_is_given_is_plain_and_known_to_the_notebook(write, tmp_path):
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    given = plan.given(plan.points[0])
+    assert set(given) <= set(sweeps.notebook_parameters(plan.notebook))
+    assert given["k_S"] == 10 and given["out"] == str(tmp_path) and given["style_layers"][0] == "relu1_1"
+    assert json.loads(json.dumps(given)) == given
+
+
+def test_points_are_a_list_of_settings(write, tmp_path):
+    points = [{"optimizer": "adam", "learning_rate": 10.0}, {"optimizer": "lbfgs"}]
+    plan = sweeps.make_plan(write(grid=None, points=points), out=tmp_path)
+    assert [point.settings.optimizer for point in plan.points] == ["adam", "lbfgs"]
+    assert plan.axes == {"optimizer": ["adam", "lbfgs"], "learning_rate": [10.0, None]}
+
+
+def test_the_command_line_replaces_what_is_fixed(write, tmp_path):
+    plan = sweeps.make_plan(write(), {"iterations": "5000", "style_layers": "relu1_1,relu2_1"}, tmp_path)
+    assert plan.points[0].settings.iterations == 5000
+    assert plan.points[0].settings.style_layers == ("relu1_1", "relu2_1")
+    assert "varies k_S" in faults_of(write(), given={"k_S": "3"})[0]
+    assert "did you mean 'iterations'" in faults_of(write(), given={"itertions": "3"})[0]
+    assert "iterations" in faults_of(write(), given={"iterations": "many"})[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"notebook": None}, "`notebook:` is missing"),
+        ({"notebook": "04_vanila_transfer.ipynb"}, "did you mean '04_vanilla_transfer.ipynb'"),
+        ({"grid": None}, "either `grid:` or `points:`"),
+        ({"points": [{"k_S": 1}]}, "either `grid:` or `points:`"),
+        ({"grid": {}}, "empty"),
+        ({"grid": {"k_S": []}}, "k_S needs a list of at least one value"),
+        ({"grid": {"k_S": 10}}, "k_S needs a list"),
+        ({"grid": None, "points": []}, "at least one"),
+        ({"gird": {"k_S": [1]}}, "did you mean 'grid'"),
+        ({"fixed": {"k_S": 1}}, "k_S stands in both"),
+        ({"grid": {"k_s": [1, 10]}}, "did you mean 'k_S'"),
+        ({"fixed": {"itrations": 10}}, "did you mean 'iterations'"),
+        ({"grid": {"k_S": [1, -1]}}, "k_S = -1"),
+        ({"grid": {"k_S": [1, float("inf")]}}, "k_S"),
+        ({"grid": {"init": ["white", "blue"]}}, "init = 'blue'"),
+        ({"fixed": {"size": 8}}, "size = 8"),
+        ({"fixed": {"content": "astronout"}}, "did you mean 'astronaut'"),
+        ({"grid": {"content": ["/nowhere/a.png", "/nowhere/b.png"]}}, "no picture at /nowhere/b.png"),
+        ({"fixed": {"out": "/tmp"}}, "use --out"),
+        ({"grid": {"frame_every": [10, 20]}}, "are the same run"),
+        ({"grid": {"k_S": [10, 10.0]}}, "are the same run"),
+        ({"fixed": {"style_layer_weights": [1, 2]}}, "2 style_layer_weights for 5 style layers"),
+        ({"name": "../elsewhere"}, "cannot be a folder's name"),
+    ],
+)
+def test_every_fault_is_found_before_anything_runs(write, tmp_path, changes, said):
+    assert any(said in line for line in faults_of(write(**changes), out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_faults_are_named_at_once(write):
+    lines = faults_of(write(fixed={"size": 8, "seed": -1}, grid={"k_S": ["many"], "init": ["blue"]}))
+    assert len(lines) == 4
+    assert len(faults_of(write(fixed={"sise": 8}, grid={"k_s": [1], "k_S": [1]}))) == 2
+
+
+def test_a_file_that_is_no_sweep(write, tmp_path):
+    assert "cannot be read as YAML" in faults_of(write("grid: [1"))[0]
+    assert "is no sweep" in faults_of(write("- 1\n- 2\n"))[0]
+    assert "k_S stands twice" in faults_of(write("notebook: a\ngrid:\n  k_S: [1]\n  k_S: [2]\n"))[0]
+    assert "cannot be read" in faults_of(write("notebook: !!python/object/apply:os.getcwd []\n"))[0]
+    assert "no sweep file at" in faults_of(tmp_path / "missing.yaml")[0]
+    assert "did you mean 'smoke'" in faults_of("smok")[0]
+
+
+def test_more_than_ten_thousand_runs_need_a_yes(write):
+    assert (
+        "10,201 runs are more than 10,000" in faults_of(write(grid={n: list(range(101)) for n in ("seed", "k_S")}))[0]
+    )
+    big = {name: list(range(1000)) for name in ("seed", "k_S", "history_size", "learning_rate")}
+    faults_of(write(grid=big))  # 10¹² points are counted, not made
+
+
+def test_a_notebook_without_parameters_is_refused(write, tmp_path):
+    notebook = tmp_path / "bare.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("k_S = 1")]), notebook)
+    assert "no cell tagged `parameters`" in faults_of(write(notebook=str(notebook)))[0]
+    notebook.write_text("{")
+    assert "not a notebook" in faults_of(write(notebook=str(notebook)))[0]
+
+
+def test_what_a_notebook_explores_beside_its_run_is_not_repeated_at_every_point(write, tmp_path):
+    source = "k_S = 1.0\ninit = 'content'\nsize = 48\niterations = 5\nout = None\nexplore = True  # more runs"
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    notebook = tmp_path / "exploring.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
+    plan = sweeps.make_plan(write(notebook=str(notebook)), out=tmp_path)
+    assert plan.given(plan.points[0])["explore"] is False and plan.points[0].others == {"explore": False}
+    asked = sweeps.make_plan(write(notebook=str(notebook), fixed={"explore": True}), out=tmp_path)
+    assert asked.points[0].others == {"explore": True}
+
+
+@pytest.mark.parametrize("name", ["smoke", "paper", "learning_rate", "style_layers"])
+def test_the_shipped_sweeps_are_sound(name):
+    plan = sweeps.make_plan(name)
+    text = (home() / "notebooks" / "sweeps" / f"{name}.yaml").read_text()
+    assert text.startswith("#") and "GPU" in text.split("notebook:")[0] and f"nstlab sweep {name}" in text
+    assert len(plan.points) > 1 and plan.name == name
+
+
+def test_the_papers_sweep_has_all_seven_initial_values_and_decades_of_k_S():
+    plan = sweeps.make_plan("paper", {"iterations": "5000"})
+    assert set(plan.axes["init"]) == {"white_noise", "white", "black", "mean", "content", "style", "average"}
+    assert len(plan.axes["k_S"]) >= 5 and plan.points[0].settings.iterations == 5000
+
+
+def pretend(plan, iteration, notebook=True):
+    """Write what a computed point leaves, but for its pictures."""
+    for number, point in enumerate(plan.points):
+        run = point.run
+        run.folder.mkdir(parents=True)
+        write_manifest(run.folder / "run.json", run.id, run.settings, run.sha256, "complete", iteration)
+        rows = [f"{k},{k / 10},{100 / (k + 1)},{1 + number},{1 / (k + 1)},{1 / (k + 1)}" for k in range(iteration + 1)]
+        header = "iteration,seconds,total,content,style,relu1_1"
+        (run.folder / "history.csv").write_text("\n".join([header, *rows]) + "\n")
+        if notebook:
+            write_mark(run.folder, plan.notebook.name, point.others, iteration, seconds=9.0)
+
+
+def test_a_point_is_done_by_its_run_and_its_mark(write, tmp_path):
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    pretend(plan, 6, notebook=False)
+    (plan.points[0].run.folder / "notebook.ipynb").write_text("{}")  # a notebook's file says nothing
+    assert len(plan.pending()) == 6
+    for point in plan.points:
+        write_mark(point.run.folder, plan.notebook.name, point.others, 6)
+    assert plan.pending() == []
+    assert len(sweeps.make_plan(write(), {"iterations": "7"}, tmp_path).pending()) == 6
+    assert sweeps.make_plan(write(), {"iterations": "5"}, tmp_path).pending() == []
+    more = sweeps.make_plan(write(grid=GOOD["grid"] | {"k_S": [10, 1000, 3]}), out=tmp_path)
+    assert [point.label for point in more.pending()] == ["k_S=3 init=white", "k_S=3 init=content", "k_S=3 init=style"]
+    mark = plan.points[0].run.folder / "notebook.json"
+    for damage in ("", "[1]", '{"iterations": null}', '{"iterations": 6, "notebook": "other.ipynb"}'):
+        mark.write_text(damage)
+        assert plan.pending() == plan.points[:1], damage
+    assert read_mark(tmp_path) == {}
+
+
+def test_the_table_has_a_row_a_point_and_a_column_a_parameter(write, tmp_path):
+    plan = sweeps.make_plan(write(fixed={"size": 48, "iterations": 4, "style_layers": ["relu1_1"]}), out=tmp_path)
+    pretend(plan, 6)  # further than asked: the row of iteration 4 counts
+    plan.folder.mkdir(parents=True)
+    write_as_run(plan, {"workers": 2, "threads": 1})
+    write_outcome(plan, {})
+    outcome = sweeps.load("mine", tmp_path)
+    table = outcome.table
+    assert len(table) == 6 and set(lab.Settings.model_fields) <= set(table.columns)
+    assert list(table["state"]) == ["done"] * 6 and list(table["k_S"]) == [10, 10, 10, 1000, 1000, 1000]
+    assert table["loss_style"].tolist() == [1 / 5] * 6 and table["loss_content"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert table["loss_relu1_1"].notna().all() and table["seconds"].tolist() == [0.4] * 6
+    assert outcome.axes == plan.axes and outcome.run(table.iloc[3]).id == plan.points[3].run.id
+    as_run = yaml.safe_load((outcome.folder / "sweep.yaml").read_text())
+    assert as_run["made_with"]["threads"] == 1 and "torch" in as_run["made_with"]
+    again = sweeps.make_plan(outcome.folder / "sweep.yaml", out=tmp_path)  # it is a sweep's file itself
+    assert (again.name, [p.run.id for p in again.points]) == (plan.name, [p.run.id for p in plan.points])
+
+
+def test_failures_and_missing_points_are_rows_too(write, tmp_path):
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    plan.folder.mkdir(parents=True)
+    write_as_run(plan, {"workers": 2, "threads": 1})
+    table = write_outcome(plan, {plan.points[1].run.id: "it broke, badly"})
+    assert list(table["state"]) == ["missing", "failed"] + ["missing"] * 4
+    failures = pd.read_csv(plan.folder / "failures.csv")
+    assert failures[["k_S", "init", "error"]].values.tolist() == [[10, "content", "it broke, badly"]]
+    assert failures["notebook"][0] == f"{plan.points[1].run.folder.name}/notebook.ipynb"
+    write_outcome(plan, {})
+    assert list(pd.read_csv(plan.folder / "failures.csv").columns) == ["k_S", "init", "error", "notebook", "run"]
+    outcome = sweeps.load(plan.folder)
+    assert outcome.pictures() == [None] * 6
+    with pytest.raises(lab.RequestError, match="no point of mine is done"):
+        write_contact_sheets(outcome)
+
+
+def test_a_sweep_that_has_not_run_is_named(tmp_path):
+    with pytest.raises(lab.RequestError, match="nstlab sweep smoke"):
+        sweeps.load("smoke", tmp_path)
+
+
+def test_a_thousand_points_are_planned_and_read_in_seconds(write, tmp_path):
+    grid = {"k_S": [float(k) for k in range(1, 101)], "seed": list(range(10))}
+    file = write(grid=grid)
+    began = time.process_time()
+    plan = sweeps.make_plan(file, out=tmp_path)
+    assert len(plan.points) == 1000 and len(plan.pending()) == 1000
+    assert time.process_time() - began < 5
+    pretend(plan, 6)
+    began = time.process_time()
+    assert plan.pending() == []
+    plan.folder.mkdir(parents=True)
+    write_as_run(plan, {"workers": 2, "threads": 1})
+    write_outcome(plan, {})
+    assert time.process_time() - began < 5
+    began = time.process_time()
+    assert len(sweeps.load("mine", tmp_path).table) == 1000
+    assert time.process_time() - began < 2
+
+
+def test_a_history_row_is_found_or_missed(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("iteration,seconds,total\n0,0.1,5.0\n1,0.2,4.0\n10,0.3,3.0\n")
+    assert history_row(path, 1) == {"iteration": 1, "seconds": 0.2, "total": 4.0}
+    with pytest.raises(lab.RequestError, match="no row of iteration 7"):
+        history_row(path, 7)
+    with pytest.raises(lab.RequestError, match="no row"):
+        history_row(tmp_path / "none.csv", 0)
+
+
+def test_how_far_a_run_is_can_be_read_while_it_is_written(write, tmp_path):
+    run = sweeps.make_plan(write(), out=tmp_path).points[0].run
+    assert reached_by(run) == 0
+    run.folder.mkdir(parents=True)
+    for text, reached in (
+        ("iteration,seconds\n", 0),
+        ("iteration,seconds\n0,1\n1,2\n2,", 1),
+        ("a\n" * 5000 + "77,1\n", 77),
+    ):
+        (run.folder / "history.csv").write_text(text)
+        assert reached_by(run) == reached
+
+
+def test_no_core_has_two_things_to_do(write, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    six = sweeps.make_plan(write(), out=tmp_path)
+    two = sweeps.make_plan(write(grid={"k_S": [1, 2]}), out=tmp_path)
+    many = sweeps.make_plan(write(grid={"seed": list(range(20))}), out=tmp_path)
+    assert [(r.workers, r.threads) for r in map(resources, (six, two, many))] == [(6, 1), (2, 4), (8, 1)]
+    assert (resources(many, workers=4).workers, resources(many, workers=4).threads) == (4, 2)
+    assert (resources(many, threads=4).workers, resources(many, threads=4).threads) == (2, 4)
+
+
+def test_one_worker_a_gpu(write, tmp_path, monkeypatch):
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    use = resources(plan)
+    assert (use.workers, use.gpus) == (2, ("0", "1"))
+    assert [environment(1, use.gpus, str(n))["CUDA_VISIBLE_DEVICES"] for n in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert resources(plan).gpus == ("2", "5")
+    assert "CUDA_VISIBLE_DEVICES" not in environment(2, (), "0") and environment(2, (), "0")["OMP_NUM_THREADS"] == "2"
+
+
+def test_progress_in_a_log(write, tmp_path, capsys):
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    point = plan.points[0]
+    with Progress(plan.points) as progress:
+        event = {"run": point.run.id, "iteration": 3}
+        progress.began(event)
+        progress.began(event)
+        progress.ended(point, {"state": "failed", "error": "it broke"})
+        progress.shown_at = 0
+        progress.show()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].strip() == "a worker died: k_S=10 init=white goes on from iteration 3"
+    assert said[1] == "failed    1 of 6: k_S=10 init=white, it broke"
+    assert "1 of 6 points, 0 running" in said[2] and "\x1b" not in "".join(said)
+
+
+def test_distances_and_what_each_knob_does():
+    levels = {("a", 1): 0.0, ("a", 2): 0.5, ("b", 1): 0.1, ("b", 2): 0.6}
+    between = sweeps.distances([torch.full((1, 3, 4, 4), level) for level in levels.values()])
+    assert np.allclose(between[0], [0, 127.5, 25.5, 153]) and np.allclose(between, between.T)
+    table = pd.DataFrame([{"x": x, "y": y, "loss_style": 10.0**y, "loss_content": 3.0} for x, y in levels])
+    found = sweeps.sensitivity(table, {"x": ["a", "b"], "y": [1, 2]}, between).set_index("knob")
+    assert list(found.index) == ["y", "x"] and list(found["pairs"]) == [2, 2]
+    assert np.allclose(found["distance"], [127.5, 25.5])
+    assert np.allclose(found["style_factor"], [10, 1]) and np.allclose(found["content_factor"], 1)
+
+
+def test_a_sheet_for_every_shape_of_sweep(tmp_path):
+    picture = torch.rand(1, 3, 8, 12)
+    axes = {"k_S": [1.0, 10.0], "init": ["white", "style"], "seed": [0, 1, 2]}
+    rows = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    images = [None, *[picture] * 11]
+    pages = list(plots.sweep_sheets(pd.DataFrame(rows), axes, images, {"content": picture}, title="a × b", note="note"))
+    texts = [{text.get_text() for text in page.texts} for page in pages]
+    assert len(pages) == 3 and {"white", "10", "k_S →", "init ↓", "note", "a × b"} <= texts[0]
+    assert any("seed 2" in text for text in texts[2])
+    one = list(plots.sweep_sheets(pd.DataFrame({"k_S": [1.0, 2.0]}), {"k_S": [1.0, 2.0]}, [picture, None]))
+    assert len(one) == 1
+    scattered = pd.DataFrame({"optimizer": ["adam", "lbfgs", "adam"], "learning_rate": [1.0, None, 9.0]})
+    values = {"optimizer": ["adam", "lbfgs"], "learning_rate": [1.0, None, 9.0, 7.0]}
+    assert len(list(plots.sweep_sheets(scattered, values, [picture] * 3))) == 1
+    for number, page in enumerate(pages + one):
+        plots.save_sheet(page, tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").stat().st_size > 2000
+
+
+def test_the_report_needs_no_network(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\n$x^2$"), nbformat.v4.new_code_cell("1 + 1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    page = as_html(tmp_path / "a.ipynb")
+    assert "<h1" in page and "<script src" not in page
+
+
+def test_cells_of_the_table():
+    assert cell(None) is None and cell(()) == "" and cell([[40, 300.0], [80, 10.0]]) == "40:300.0,80:10.0"
