@@ -71,7 +71,8 @@ def losses(history: pd.DataFrame, k_S: float, layers: Sequence[str] | None = Non
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
     curve(left, history, history["total"], "total", TOTAL_COLOUR, linewidth=2.2)
     curve(left, history, history["content"], "content", CONTENT_COLOUR)
-    curve(left, history, k_S * history["style"], f"k_S · style (k_S = {k_S:g})", LAYER_COLOURS[0])
+    weighted = history["total"] - history["content"]  # also where k_S was changed on the way
+    curve(left, history, weighted, f"k_S · style (k_S = {k_S:g})", LAYER_COLOURS[0])
     left.set(title="What is minimised, and its two parts", ylabel="loss (squared grey levels)")
     for colour, layer in zip(LAYER_COLOURS, layers, strict=False):
         curve(right, history, history[layer], layer, colour)
