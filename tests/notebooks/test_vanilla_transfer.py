@@ -40,7 +40,7 @@ def test_what_it_refuses_is_refused_before_anything_runs(tmp_path):
 def test_a_cell_that_fails_is_one_line_and_its_notebook_is_kept(tmp_path):
     """Untrained weights cannot fail, but a picture can be taken away after the request was checked."""
     Image.open(lab.sample_pictures()["coffee"]).save(tmp_path / "gone.png")
-    values = {"content": str(tmp_path / "gone.png"), "size": 48, "iterations": 1}
+    values = {"content": str(tmp_path / "gone.png"), "size": 48, "iterations": 1, "k_S": 10.0}
     settings = lab.Settings(**values)
     (tmp_path / "gone.png").write_bytes(b"no picture any more")
     folder = lab.Run(settings, tmp_path / "out").folder
