@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import nstlab as lab
+from nstlab import runs
 from nstlab.checkpoints import LATEST, PREVIOUS
 
 from .conftest import SETTINGS, files_of
@@ -23,8 +24,10 @@ def stored(tmp_path_factory):
     """A run stored at 6 with its checkpoint of 3 before it, and the same run straight to 9."""
     out = tmp_path_factory.mktemp("stored")
     settings = lab.Settings(**SETTINGS, iterations=9)
-    for iterations in (3, 6):
-        run = lab.Run(settings.with_(iterations=iterations), out / "begun").advance(progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "CHECKPOINT_SECONDS", 1e9)  # none on the way, however slow the machine
+        for iterations in (3, 6):
+            run = lab.Run(settings.with_(iterations=iterations), out / "begun").advance(progress=False)
     straight = lab.Run(settings, out / "straight").advance(progress=False)
     return run.folder, files_of(straight.folder)
 
