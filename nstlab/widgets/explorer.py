@@ -74,7 +74,9 @@ class ClickablePicture(anywidget.AnyWidget):
       function go(row, column) {
         const [rows, columns] = model.get("size");
         const inside = (value, count) => Math.min(Math.max(Math.round(value), 0), count - 1);
-        model.set("point", [inside(row, rows), inside(column, columns)]);
+        const before = model.get("point"), point = [inside(row, rows), inside(column, columns)];
+        if (point[0] === before[0] && point[1] === before[1]) return model.send({ kind: "again" });
+        model.set("point", point);
         model.save_changes();
       }
       canvas.addEventListener("pointerdown", (event) => {
@@ -248,6 +250,8 @@ class Explorer(w.VBox):
     def _listen(self) -> None:
         for name, picture in self.pictures.items():
             picture.observe(self._guarded(lambda change, name=name: self.go(name, *change["new"])), "point")
+            again = self._guarded(lambda message, name=name: self.go(name, *self.pictures[name].point))
+            picture.on_msg(lambda widget, message, buffers, again=again: again(message))  # clicked where it stands
         table, layer, feature = (self.controls[name] for name in ("features", "layer", "feature"))
         table.observe(self._guarded(lambda change: self.choose(*change["new"])), "chosen")
         layer.observe(self._guarded(lambda change: self.choose(*self._strongest(change["new"]))), "value")

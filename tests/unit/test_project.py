@@ -16,7 +16,8 @@ from nstlab.storage import home
 from nstlab.sweeps import notebook_parameters
 
 ORDER = ["settings", "storage", "images", "weights", "convolution", "vgg19", "losses", "initial", "optimise"]
-ORDER += ["manifest", "history", "checkpoints", "runs"]
+ORDER += ["manifest", "history", "checkpoints", "runs", "receptive_fields", "features", "reconstructions"]
+ORDER += ["dissect"]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "dask[distributed]": "dask"}
 
 
