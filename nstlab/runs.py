@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,17 +132,13 @@ class Run:
         Ctrl-C (or a kernel's interrupt) waits for the end of the iteration and stores it, then raises
         KeyboardInterrupt; a second one does not wait. Raises RequestError or RunError as `steps`.
         """
-        if self._is_complete():
-            return self
-        bar = tqdm(
-            initial=self.iteration or 0,
-            total=self.settings.iterations,
-            unit="it",
-            desc="transfer",
-            disable=not progress,
-        )
-        with _patient_interrupt() as interrupted, closing(self.steps()) as computed, bar:
+        bar = None
+        with _patient_interrupt() as interrupted, closing(self.steps()) as computed, ExitStack() as shown:
             for step in computed:
+                if bar is None:  # what is refused shows no bar
+                    total = self.settings.iterations
+                    bar = tqdm(initial=step.iteration, total=total, unit="it", desc="transfer", disable=not progress)
+                    shown.enter_context(bar)
                 bar.update(step.iteration - bar.n)
                 bar.set_postfix_str(f"loss {step.losses['total']:.4g}")
                 if interrupted():

@@ -147,10 +147,8 @@ def _check(client: Client, scheduler: str | None) -> None:
 
 @contextmanager
 def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
-    import dask
     from distributed import Client, LocalCluster
 
-    dask.config.set({"distributed.worker.daemon": True})
     for name in list(logging.root.manager.loggerDict):  # distributed.client and others have levels of their own
         if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # the sweep says in its own words what happens
@@ -164,17 +162,20 @@ def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
             yield client
         return
     with tempfile.TemporaryDirectory(prefix="nstlab-", ignore_cleanup_errors=True) as folder:
-        cluster = LocalCluster(
-            n_workers=resources.workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,  # kernels have the memory, not the workers
-            local_directory=folder,
-            silence_logs=logging.CRITICAL,
-            preload=[IGNORE_INTERRUPTS],
-        )
+        try:
+            cluster = LocalCluster(
+                n_workers=resources.workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,  # kernels have the memory, not the workers
+                local_directory=folder,
+                silence_logs=logging.CRITICAL,
+                preload=[IGNORE_INTERRUPTS],
+            )
+        except (RuntimeError, OSError) as error:
+            raise RunError(f"Dask's workers could not be started on this machine: {error}") from None
         try:
             with Client(cluster, set_as_default=False) as client:
                 yield client
