@@ -96,29 +96,45 @@ RUN = """
 """
 
 
+def rows(out) -> int:
+    """How many rows the one run in `out` has."""
+    return sum(path.read_bytes().count(b"\n") for path in out.glob("*/history.csv"))
+
+
+def wait_until(process, condition) -> None:
+    """Until the condition holds or the process has ended."""
+    while process.poll() is None and not condition():
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize(("optimizer", "kills"), [("lbfgs", 14), ("adam", 8)])
 def test_killed_at_random_moments(tmp_path, start, optimizer, kills):
-    """SIGKILL after a random time, 22 times in all; half of a step's time here goes into its checkpoint."""
-    iterations = 60
+    """SIGKILL, 22 times in all: every other one at a random moment, the others while a checkpoint is written."""
+    iterations, out = 60, tmp_path / "b"
     straight = advance(tmp_path / "a", iterations, optimizer=optimizer)
     chance = random.Random(1)
-    code = RUN.format(iterations=iterations, optimizer=optimizer, out=tmp_path / "b")
+    code = RUN.format(iterations=iterations, optimizer=optimizer, out=out)
     killed = writing = 0
     while killed < kills:
         process = start(code)
         assert process.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0.5, 1.1))
+        enough = rows(out) + chance.randint(1, 6)
+        wait_until(process, lambda enough=enough: rows(out) >= enough)
+        if killed % 2:
+            time.sleep(chance.uniform(0, 0.1))
+        else:
+            wait_until(process, lambda: list(out.glob("*/.checkpoint*.part")))
         process.kill()
-        if process.communicate()[0] == "done\n":
-            shutil.rmtree(tmp_path / "b")  # it was quicker: begin again
+        if "done" in process.communicate()[0]:
+            shutil.rmtree(out)  # it was quicker: begin again
             continue
         killed += 1
-        writing += bool(list((tmp_path / "b").glob("*/.*.part")) + list((tmp_path / "b").glob("*/*.new.pt")))
-    assert writing > 0, "no kill fell into the writing of a file"
+        writing += bool(list(out.glob("*/.checkpoint*.part")))
+    assert writing > 0, "no kill fell into the writing of a checkpoint"
     process = start(code)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    (folder,) = (tmp_path / "b").iterdir()
+    (folder,) = out.iterdir()
     assert files_of(straight.folder) == files_of(folder)
 
 
