@@ -1,11 +1,182 @@
-"""The 3x3 convolution that nearly all the time goes into."""
+"""3x3 convolution with frozen weights, forward and backward, as fast as a CPU allows.
+
+The weights never change, so the gradient of a convolution is a convolution too, with the kernels turned by 180°
+and their two channel axes swapped: `Convolution` holds both. On a CPU, in float32, three algorithms take turns;
+which one follows from the shape alone (`algorithm`), never from a timing, so that a run's bytes do not depend on
+what else the machine was doing. Everywhere else, and with `convolution="plain"`, it is torch's conv2d.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
+
+FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, transforming costs more than it saves
+WINOGRAD_FROM = 64  # weights a position, from which NNPACK, which transforms its kernels anew each time, loses
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """A 3x3 convolution with a border of zeros: (1, C, H, W), (N, C, 3, 3), (N,) -> (1, N, H, W)."""
+    """A 3x3 convolution with a border of zeros: (1, C, H, W), (N, C, 3, 3), (N,) -> (1, N, H, W).
+
+    torch's own, for any device and floating type: what the fast paths are measured against.
+    """
     return conv2d(x, weight, bias, padding=1)
+
+
+def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
+    """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
+
+    Measured in `make bench`: NNPACK's Winograd F(6x6, 3x3) is the fastest where there are many positions,
+    Winograd F(4x4, 3x3) with kernels transformed once where there are many weights, the direct
+    convolution of oneDNN where there are few features. Without NNPACK (it is not on every processor) oneDNN
+    takes its place.
+
+    >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 16, 16)
+    ('onednn', 'winograd')
+    """
+    if min(inputs, outputs) < FEWEST_CHANNELS:
+        return "onednn"
+    if inputs * outputs >= WINOGRAD_FROM * height * width:
+        return "winograd"
+    return "nnpack" if torch._nnpack_available() else "onednn"
+
+
+def is_fast(x: torch.Tensor) -> bool:
+    """Whether the fast paths are for this tensor: float32 on a CPU."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
+
+
+class Kernels:
+    """The kernels (N, C, 3, 3) and biases (N,) of one direction of a convolution."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self.weight, self.bias = weight.contiguous(), bias.contiguous()
+        self._transformed: torch.Tensor | None = None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, C, H, W) -> (1, N, H, W)"""
+        outputs, inputs = self.weight.shape[:2]
+        chosen = algorithm(inputs, outputs, *x.shape[2:])
+        if chosen == "winograd":
+            if self._transformed is None:
+                self._transformed = winograd_kernels(self.weight)
+            return winograd(x, self._transformed, self.bias)
+        if chosen == "nnpack":
+            return torch._nnpack_spatial_convolution(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
+        return convolve(x, self.weight, self.bias)
+
+
+class Convolution:
+    """A convolution with frozen weights: `forward` for activations, `backward` for gradients."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        weight, bias = weight.detach(), bias.detach()
+        self.made_of = (weight, weight._version, bias, bias._version)
+        self.forward = Kernels(weight, bias)
+        self.backward = Kernels(weight.flip(2, 3).transpose(0, 1), weight.new_zeros(weight.shape[1]))
+
+    def is_of(self, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+        """Whether it was made of these very numbers, and nobody has changed them since."""
+        before, version, bias_before, bias_version = self.made_of
+        same = before.data_ptr() == weight.data_ptr() and bias_before.data_ptr() == bias.data_ptr()
+        return same and weight._version == version and bias._version == bias_version
+
+
+class Convolve(torch.autograd.Function):
+    """The convolution alone, where its own activation is asked for."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
+        ctx.convolution = convolution
+        return convolution.forward(x)
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.convolution.backward(g), None
+
+
+class ConvolveRelu(torch.autograd.Function):
+    """Convolution and ReLU in one: the convolution's own output is overwritten, and backward needs the ReLU's alone."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
+        y = convolution.forward(x).relu_()
+        ctx.convolution = convolution
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return ctx.convolution.backward(torch.ops.aten.threshold_backward(g, y, 0)), None
+
+
+class ReluMaxPool(torch.autograd.Function):
+    """ReLU and 2x2 max-pooling of a convolution's output, in the other order: max(relu) is relu(max).
+
+    So the ReLU has a quarter of the work, and neither the convolution's output nor 8-byte indices are kept:
+    a byte says which of two columns was larger, a byte which of two rows. Of equal values the first wins, as in
+    torch.
+    """
+
+    @staticmethod
+    def forward(ctx, z: torch.Tensor) -> torch.Tensor:
+        rows, columns = z.shape[2] // 2 * 2, z.shape[3] // 2 * 2
+        left, right = z[:, :, :rows, 0:columns:2], z[:, :, :rows, 1:columns:2]
+        is_right = right > left  # (1, C, 2h, w)
+        wide = torch.maximum(left, right)
+        top, bottom = wide[:, :, 0::2], wide[:, :, 1::2]
+        is_bottom = bottom > top  # (1, C, h, w)
+        y = torch.maximum(top, bottom).relu_()
+        ctx.shape = z.shape
+        ctx.save_for_backward(is_right, is_bottom, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        is_right, is_bottom, y = ctx.saved_tensors
+        g = torch.ops.aten.threshold_backward(g, y, 0)  # (1, C, h, w)
+        wide = torch.empty(is_right.shape, dtype=g.dtype)  # (1, C, 2h, w)
+        torch.mul(g, is_bottom, out=wide[:, :, 1::2])
+        torch.sub(g, wide[:, :, 1::2], out=wide[:, :, 0::2])
+        odd = ctx.shape[2] % 2 or ctx.shape[3] % 2
+        whole = (torch.zeros if odd else torch.empty)(ctx.shape, dtype=g.dtype)  # (1, C, H, W)
+        rows, columns = wide.shape[2], 2 * wide.shape[3]
+        torch.mul(wide, is_right, out=whole[:, :, :rows, 1:columns:2])
+        torch.sub(wide, whole[:, :, :rows, 1:columns:2], out=whole[:, :, :rows, 0:columns:2])
+        return whole
+
+
+# Winograd's F(4x4, 3x3) (Lavin & Gray 2016, section 4.3): Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for each tile d of 6 x 6
+# pixels and kernel g. Flattened, each of the three is one matrix: the Kronecker product with itself.
+B_T = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0))
+B_T += ((0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
+G = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6))
+G += ((1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
+A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+
+
+def _twice(matrix: tuple[tuple[float, ...], ...], dtype: torch.dtype) -> torch.Tensor:
+    m = torch.tensor(matrix, dtype=torch.float64)
+    return torch.kron(m, m).to(dtype)
+
+
+def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
+    """G g Gᵀ for every kernel: (N, C, 3, 3) -> (36, N, C), computed in float64."""
+    N, C = weight.shape[:2]
+    flat = weight.double().reshape(N * C, 9).T  # (9, N·C)
+    return (_twice(G, torch.float64) @ flat).view(36, N, C).to(weight.dtype)
+
+
+def winograd(x: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """The 3x3 convolution of (1, C, H, W) with transformed kernels (36, N, C): (1, N, H, W)."""
+    C, H, W = x.shape[1:]
+    N, h, w = kernels.shape[1], -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
+    x = pad(x, (1, 4 * w - W + 1, 1, 4 * h - H + 1))[0]
+    channel, row, column = x.stride()
+    tiles = x.as_strided((6, 6, C, h, w), (row, column, channel, 4 * row, 4 * column)).reshape(36, C * h * w)
+    tiles = (_twice(B_T, x.dtype) @ tiles).view(36, C, h * w)
+    products = torch.bmm(kernels, tiles)  # (36, N, h·w)
+    y = _twice(A_T, x.dtype) @ products.view(36, N * h * w)  # (16, N·h·w)
+    y = y.view(4, 4, N, h, w).permute(2, 3, 0, 4, 1).reshape(1, N, 4 * h, 4 * w)[:, :, :H, :W]
+    return y + bias.view(1, N, 1, 1)

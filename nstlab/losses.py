@@ -16,8 +16,21 @@ def gram(activation: torch.Tensor) -> torch.Tensor:
     tensor([[1., 1.],
             [1., 1.]])
     """
-    F = activation.flatten(2)[0]  # (N, M)
-    return F @ F.T / F.shape[1]
+    return _Gram.apply(activation.flatten(2)[0])
+
+
+class _Gram(torch.autograd.Function):
+    """F Fᵀ / M with its gradient as one product, (g + gᵀ) F / M, where autograd does two."""
+
+    @staticmethod
+    def forward(ctx, F: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(F)
+        return F @ F.T / F.shape[1]
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        (F,) = ctx.saved_tensors  # (N, M)
+        return ((g + g.T) / F.shape[1]) @ F
 
 
 def content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:

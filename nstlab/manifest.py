@@ -77,9 +77,16 @@ def this_machine(settings: Settings) -> dict[str, Any]:
             "device": device.type,
             "processor": name,
             "threads": torch.get_num_threads(),
-            "convolution": "plain",
+            "convolution": _convolution(settings, device),
         },
     }
+
+
+def _convolution(settings: Settings, device: torch.device) -> str:
+    """The algorithms that convolve: by shape on a CPU in float32, else torch's own."""
+    if settings.convolution == "plain" or device.type != "cpu" or settings.precision == "bfloat16":
+        return "plain"
+    return "nnpack, winograd, onednn" if torch._nnpack_available() else "winograd, onednn"
 
 
 def differences(manifest: dict[str, Any], settings: Settings) -> list[str]:

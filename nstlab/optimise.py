@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.functional import interpolate
 
 from nstlab.images import load_image
 from nstlab.initial import initial_value
@@ -47,12 +48,20 @@ class Objective:
         self.net = net
         self.settings = settings
         self.k_S = settings.k_S
+        self.shape = content.shape[2:]
         with torch.no_grad():
             self.P = net(net.prepare(content), keep=settings.content_layers)
             styles = net(net.prepare(style), keep=settings.style_layers)
             self.A = {name: gram(activation) for name, activation in styles.items()}
         chosen = layer_weights(settings.style_layer_weights, list(self.A.values()))
         self.w = dict(zip(self.A, chosen, strict=True))
+
+    def at(self, size: int) -> Objective:
+        """This objective for pictures whose longer side is `size`; the pictures are read again if need be."""
+        if size == max(self.shape):
+            return self
+        content, style = load_pictures(self.settings, size)
+        return Objective(self.net, content.to(self.net.mean), style.to(self.net.mean), self.settings)
 
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         F = self.net(x, keep=dict.fromkeys((*self.P, *self.A)))
@@ -128,12 +137,15 @@ def steps(
     optimiser are in exactly the state that belongs to it: the place to store or to stop.
     Pixels are not clamped (that would break L-BFGS's line of reasoning).
     Where `k_S_changes` names an iteration, that step has the new k_S already, and the optimiser starts anew:
-    what it remembers belongs to another loss.
+    what it remembers belongs to another loss. With `scales`, x begins small; the step at which it is enlarged has
+    the larger picture already, and there too the optimiser starts anew.
     Raises RunError if the loss is not finite.
     """
     changes = dict(objective.settings.k_S_changes)
     objective.k_S = objective.settings.k_S_at(start)
     for iteration in range(start, iterations + 1):
+        if objective.settings.scales > 1:
+            objective = _grow(objective, x, optimizer, iteration)
         if iteration in changes:
             objective.k_S = changes[iteration]
             optimizer.state.clear()
@@ -152,14 +164,31 @@ def steps(
             optimizer.step(lambda total=losses["total"]: total)
 
 
+def _grow(objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer, iteration: int) -> Objective:
+    """The objective at the size that the picture has from this iteration on; x is brought to that size in place."""
+    k_S = objective.k_S
+    objective = objective.at(objective.settings.size_at(iteration))
+    objective.k_S = k_S
+    if x.shape[2:] != objective.shape:
+        x.data = interpolate(x.detach(), objective.shape, mode="bicubic")
+        x.grad = None
+        optimizer.state.clear()
+    return objective
+
+
+def load_pictures(settings: Settings, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Content and style, the content's longer side `size` pixels and the style in proportion."""
+    style_size = round((settings.style_size or settings.size) * size / settings.size)
+    return load_image(settings.content, size), load_image(settings.style, style_size)
+
+
 def set_up(settings: Settings) -> tuple[Objective, torch.Tensor]:
     """Load what the settings name: the objective, and the initial value in grey levels, ready for `steps`.
 
     Raises RequestError for a picture, weights or a device that cannot be had.
     """
-    content = load_image(settings.content, settings.size)
-    style = load_image(settings.style, settings.style_size or settings.size)
-    net = load_vgg19(settings.weights, settings.pooling, settings.device)
+    content, style = load_pictures(settings, settings.size_at(0))
+    net = load_vgg19(settings.weights, settings.pooling, settings.device, settings.convolution, settings.precision)
     device = net.mean.device
     x = net.prepare(initial_value(settings.init, content, style, settings.seed, net.mean.cpu()).to(device))
     objective = Objective(net, content.to(device), style.to(device), settings)

@@ -83,6 +83,6 @@ def pixel_gradient(
         raise RequestError(f"{name} has features 0 to {layer.features - 1}, not {feature}")
     with torch.enable_grad():
         x = net.prepare(image.to(net.mean)).requires_grad_()
-        seen = net(x, keep=[name])[name][0, :, row, column]  # (C,)
+        seen = net.plain()(x, keep=[name])[name][0, :, row, column]  # (C,)
         (gradient,) = torch.autograd.grad(seen.sum() if feature is None else seen[feature], x)
     return gradient

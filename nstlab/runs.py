@@ -264,7 +264,7 @@ class _Writer:
         self._check_manifest()
         snapshot = read_checkpoint(folder, self.run.id)
         if snapshot is not None:
-            self.x.data.copy_(snapshot.image)
+            self.x.data = snapshot.image.to(self.x.device)  # with `scales`, not always of x's first size
             self.optimizer.load_state_dict(snapshot.optimizer)
             self.stored = snapshot.iteration
         self.history.resume(snapshot.history.tolist() if snapshot else [])

@@ -96,6 +96,18 @@ class Settings(BaseModel):
     pooling: Literal["max", "average"] = _knob("max", "how the network halves its resolution")
     weights: str = _knob("original-8bit", "the network: original-8bit, torchvision, random, or a path")
     seed: int = _knob(0, "the seed of the white noise", "", (0, 999), ge=0, lt=2**63)
+    scales: int = _knob(
+        1, "coarse to fine: how many sizes, each twice the one before, the last is `size`", "", (1, 4), ge=1, le=6
+    )
+    scale_iterations: int = _knob(
+        60, "iterations at each of the smaller sizes", "iterations", (10, 300), ge=1, le=10**6
+    )
+    convolution: Literal["auto", "plain"] = _knob(
+        "auto", "auto: the fastest for each shape; plain: torch's own, the reference"
+    )
+    precision: Literal["float32", "tf32", "bfloat16"] = _knob(
+        "float32", "of the convolutions; tf32 and bfloat16 are for CUDA devices that have them"
+    )
     device: str = _knob("auto", "auto, cpu, cuda, cuda:1, mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     frame_every: int | None = _knob(
         None,
@@ -185,8 +197,20 @@ class Settings(BaseModel):
             raise ValueError(f"{unknown('weights', value, WEIGHTS)} (or the path of a .pth or .safetensors file)")
         return value
 
+    def size_at(self, iteration: int) -> int:
+        """The longer side of the picture at an iteration, in pixels: smaller ones first if there are `scales`.
+
+        >>> [Settings(size=256, scales=3, scale_iterations=60).size_at(k) for k in (0, 59, 60, 120, 500)]
+        [64, 64, 128, 256, 256]
+        """
+        smaller = max(self.scales - 1 - iteration // self.scale_iterations, 0)
+        return max(round(self.size / 2**smaller), 1)
+
     @model_validator(mode="after")
     def _agree(self) -> Settings:
+        smallest = min(self.size, self.style_size or self.size) / 2 ** (self.scales - 1)
+        if self.scales > 1 and smallest < 32:
+            raise ValueError(f"scales = {self.scales}: the smallest of the sizes would be under 32 pixels")
         if not self.content_layers and not self.style_layers:
             raise ValueError("content_layers and style_layers are both empty: nothing is left to optimise")
         weights = self.style_layer_weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from nstlab.convolution import convolve
+from nstlab.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, convolve, is_fast
 from nstlab.settings import RequestError, layer_names, unknown
 from nstlab.weights import Weights, read_weights
 
@@ -68,14 +69,21 @@ def describe_layers(features: Iterable[tuple[int, int]]) -> tuple[Layer, ...]:
 class VGG19(nn.Module):
     """The network: grey-level pictures in, activations out. Frozen; any device and floating type.
 
+    pooling: "max" or "average"; convolution: "auto", or "plain" for torch's own functions one after another (the
+    reference that the fast path is measured against; see `nstlab.convolution`); precision: of the convolutions,
+    "float32", "tf32" (where CUDA has it) or "bfloat16"; activations come out in the floating type of the weights.
+
     >>> net = load_vgg19("random", device="cpu")
     >>> net(net.prepare(torch.rand(1, 3, 32, 48)), keep=["relu3_1"])["relu3_1"].shape
     torch.Size([1, 256, 8, 12])
     """
 
-    def __init__(self, weights: Weights, pooling: str = "max") -> None:
+    def __init__(
+        self, weights: Weights, pooling: str = "max", convolution: str = "auto", precision: str = "float32"
+    ) -> None:
         super().__init__()
-        self.pooling = pooling
+        self.pooling, self.convolution, self.precision = pooling, convolution, precision
+        self._prepared: dict[str, Convolution] = {}
         self.sha256 = weights.sha256
         self.register_buffer("mean", torch.tensor(weights.mean))
         for key, tensor in weights.tensors.items():
@@ -97,11 +105,25 @@ class VGG19(nn.Module):
             raise unknown("layer", name, layer_names())
         return self.layers[layer_names().index(name)]
 
+    def plain(self) -> VGG19:
+        """The same network, weights shared, with torch's own convolutions: zeros stay exactly zero in them.
+
+        The fast ones round whole tiles together, so what should be 0 may be 1e-7 of its neighbours.
+        """
+        net = copy.copy(self)
+        net.convolution = "plain"
+        return net
+
     def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """One function of the sequence: layer `name` applied to the output of the layer before it."""
         kind = self.layer(name).kind
         if kind == "conv":
-            return convolve(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
+            if self._is_fast(x):
+                return Convolve.apply(x, self._prepare_convolution(name))
+            weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
+            if self.precision == "bfloat16":
+                return convolve(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
+            return convolve(x, weight, bias)
         if kind == "relu":
             return x.relu()  # never in place: the conv layer's activation stays
         return max_pool2d(x, 2) if self.pooling == "max" else avg_pool2d(x, 2)
@@ -119,16 +141,51 @@ class VGG19(nn.Module):
         Raises RequestError for an unknown layer.
         """
         keep = list(keep)
-        if not keep:
-            return {}
-        deepest = max(self.layer(name).index for name in keep)
         kept = {}
-        for layer, activation in self.sequence(x):
-            if layer.name in keep:
-                kept[layer.name] = activation
-            if layer.index == deepest:
-                break
+        for names in self.groups(keep):
+            x = self._apply_group(names, x)
+            if names[-1] in keep:
+                kept[names[-1]] = x
         return {name: kept[name] for name in keep}
+
+    def groups(self, keep: Iterable[str]) -> list[tuple[str, ...]]:
+        """The layers up to the deepest of `keep`, those in one tuple that can be computed as one.
+
+        A convolution goes with its ReLU, a ReLU with the max-pooling after it, where nobody asks for what is
+        between them: it need not be stored, then.
+
+        >>> load_vgg19("random", device="cpu").groups(["relu1_1", "relu2_1"])
+        [('conv1_1', 'relu1_1'), ('conv1_2', 'relu1_2', 'pool1'), ('conv2_1', 'relu2_1')]
+        """
+        keep = set(keep)
+        deepest = max((self.layer(name).index for name in keep), default=0)
+        found: list[tuple[str, ...]] = []
+        for layer in self.layers[:deepest]:
+            joins = layer.kind == "relu" or (layer.kind == "pool" and self.pooling == "max")
+            if joins and found[-1][-1] not in keep:
+                found[-1] += (layer.name,)
+            else:
+                found.append((layer.name,))
+        return found
+
+    def _apply_group(self, names: tuple[str, ...], x: torch.Tensor) -> torch.Tensor:
+        if len(names) == 1 or not self._is_fast(x):
+            for name in names:
+                x = self.apply_layer(name, x)
+            return x
+        if names[-1].startswith("relu"):
+            return ConvolveRelu.apply(x, self._prepare_convolution(names[0]))
+        return ReluMaxPool.apply(x if names[0].startswith("relu") else self.apply_layer(names[0], x))
+
+    def _is_fast(self, x: torch.Tensor) -> bool:
+        return self.convolution != "plain" and self.precision != "bfloat16" and is_fast(x)
+
+    def _prepare_convolution(self, name: str) -> Convolution:
+        weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
+        prepared = self._prepared.get(name)
+        if prepared is None or not prepared.is_of(weight, bias):
+            prepared = self._prepared[name] = Convolution(weight, bias)
+        return prepared
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -147,14 +204,33 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def load_vgg19(weights: str = "original-8bit", pooling: str = "max", device: str = "auto") -> VGG19:
+def load_vgg19(
+    weights: str = "original-8bit",
+    pooling: str = "max",
+    device: str = "auto",
+    convolution: str = "auto",
+    precision: str = "float32",
+) -> VGG19:
     """VGG19 with the weights of that name (see `nstlab.weights.read_weights`).
 
-    `pooling` is "max" or "average". Raises RequestError or RunError if the weights cannot be read.
+    `pooling`, `convolution`, `precision`: see `VGG19`. On a CUDA device the weights lie channels-last, as its
+    convolutions want them, and cuDNN chooses its algorithms by rule and not by a timing.
+    Raises RequestError or RunError if the weights cannot be read.
 
     >>> load_vgg19("random", device="cpu").layers[20].name
     'relu4_1'
     """
-    if pooling not in ("max", "average"):
-        raise unknown("pooling", pooling, ("max", "average"))
-    return VGG19(read_weights(weights), pooling).to(choose_device(device)).eval()
+    for kind, name, known in (
+        ("pooling", pooling, ("max", "average")),
+        ("convolution", convolution, ("auto", "plain")),
+        ("precision", precision, ("float32", "tf32", "bfloat16")),
+    ):
+        if name not in known:
+            raise unknown(kind, name, known)
+    chosen = choose_device(device)
+    net = VGG19(read_weights(weights), pooling, convolution, precision).to(chosen).eval()
+    if chosen.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        net = net.to(memory_format=torch.channels_last)
+    return net

@@ -28,7 +28,7 @@ def test_the_table_of_layers(net):
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_receptive_field_and_stride_against_the_gradients_support(pooling):
     """The pixels that one position depends on: all of the field with average pooling, part of it with max."""
-    net = lab.load_vgg19("random", pooling=pooling, device="cpu")
+    net = lab.load_vgg19("random", pooling=pooling, device="cpu", convolution="plain")  # zeros stay zeros
     for layer in net.layers:  # positive weights and inputs: nothing cancels, no ReLU shuts
         if layer.kind == "conv":
             getattr(net, f"{layer.name}_weight").abs_()
@@ -58,12 +58,18 @@ def test_a_relu_does_not_overwrite_its_convolution(net, noise):
     assert torch.equal(kept["conv1_1"].clamp(min=0), kept["relu1_1"])
 
 
-def test_nothing_deeper_than_needed(net, noise, monkeypatch):
-    seen = []
-    apply_layer = type(net).apply_layer
-    monkeypatch.setattr(type(net), "apply_layer", lambda self, name, x: seen.append(name) or apply_layer(self, name, x))
-    net(net.prepare(noise), keep=["relu2_1", "conv1_2"])
-    assert seen[-1] == "relu2_1"
+def test_nothing_deeper_than_needed(net):
+    assert net.groups(["relu2_1", "conv1_2"])[-1] == ("conv2_1", "relu2_1")
+    assert net.groups([]) == []
+
+
+def test_what_is_asked_for_is_never_fused_away(net):
+    for kept in ([name] for name in layer_names()):
+        groups = net.groups(kept)
+        assert [name for group in groups for name in group] == list(layer_names()[: net.layer(kept[0]).index])
+        assert groups[-1][-1] == kept[0]
+    everything = net.groups(layer_names())
+    assert everything == [(name,) for name in layer_names()]
 
 
 def test_the_network_is_its_layers_one_by_one(net, noise):

@@ -1,0 +1,126 @@
+"""The fast convolutions against torch's own, and in float64."""
+
+import pytest
+import torch
+from torch.nn.functional import conv2d, max_pool2d
+
+import nstlab as lab
+from nstlab.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
+from nstlab.optimise import Objective, set_up
+from nstlab.settings import Settings, layer_names
+
+DRAW = torch.Generator().manual_seed(5)
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=DRAW, dtype=dtype)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (97, 131), (3, 2), (1, 1), (2, 45)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 64), (64, 3), (64, 64), (96, 20)])
+def test_each_algorithm_against_float64(size, inputs, outputs):
+    x, weight, bias = random(1, inputs, *size), random(outputs, inputs, 3, 3), random(outputs)
+    truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    found = {"chosen": Kernels(weight, bias)(x), "winograd": winograd(x, winograd_kernels(weight), bias)}
+    if torch._nnpack_available():
+        found["nnpack"] = torch._nnpack_spatial_convolution(x, weight, bias, [1, 1], [1, 1])
+    for name, y in found.items():
+        assert y.shape == truth.shape
+        assert float((y - truth).norm() / truth.norm()) < 1e-5, name
+
+
+def test_winograd_is_exact_in_exact_arithmetic():
+    x, weight, bias = (random(*shape, dtype=torch.float64) for shape in ((1, 5, 11, 9), (4, 5, 3, 3), (4,)))
+    assert torch.allclose(winograd(x, winograd_kernels(weight), bias), conv2d(x, weight, bias, padding=1), atol=1e-12)
+
+
+def test_the_algorithm_follows_from_the_shape():
+    assert algorithm(3, 64, 256, 256) == "onednn"
+    assert algorithm(512, 512, 16, 16) == "winograd"
+    assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() else "onednn")
+
+
+def test_backward_is_the_adjoint_of_forward():
+    """⟨y, W x⟩ = ⟨Wᵀ y, x⟩ for the convolution without its bias."""
+    convolution = Convolution(random(32, 20, 3, 3), torch.zeros(32))
+    x, y = random(1, 20, 13, 18), random(1, 32, 13, 18)
+    forth, back = (y * convolution.forward(x)).sum(), (convolution.backward(y) * x).sum()
+    assert torch.allclose(forth, back, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (9, 7), (1, 3), (2, 2)])
+def test_relu_and_pooling_as_torch_does_them_ties_included(size):
+    values = torch.randint(-2, 3, (1, 4, *size), generator=DRAW).float()  # many equal neighbours, many zeros
+    ours, theirs = (values.clone().requires_grad_() for _ in range(2))
+    if min(size) < 2:
+        size = (2, 4)
+        ours, theirs = (torch.zeros(1, 4, *size, requires_grad=True) for _ in range(2))
+    y, expected = ReluMaxPool.apply(ours), max_pool2d(theirs.relu(), 2)
+    assert torch.equal(y, expected)
+    g = random(*y.shape)
+    y.backward(g)
+    expected.backward(g)
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_fused_layers_have_the_bits_of_single_ones(noise, pooling):
+    net = lab.load_vgg19("random", pooling=pooling, device="cpu")
+    x = net.prepare(noise)
+    one_by_one = net(x, keep=layer_names())
+    for name in ("conv1_1", "relu1_2", "pool1", "relu4_2", "pool4", "relu5_1"):
+        assert torch.equal(net(x, keep=[name])[name], one_by_one[name])
+
+
+def test_fused_layers_pass_on_the_gradient_of_single_ones(net, noise):
+    """The same numbers summed in the same order, whether or not the layers between are kept."""
+    gradients = []
+    for further in ([], ["conv1_2", "relu1_2", "pool1", "conv2_2", "relu2_2"]):
+        x = net.prepare(noise).requires_grad_()
+        net(x, keep=["relu3_1", *further])["relu3_1"].square().mean().backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
+
+
+def test_weights_that_are_changed_are_prepared_anew(noise):
+    net = lab.load_vgg19("random", device="cpu")
+    x = net.prepare(noise)
+    before = net(x, keep=["conv1_2"])["conv1_2"]
+    net.conv1_2_weight.mul_(2)
+    assert torch.allclose(net(x, keep=["conv1_2"])["conv1_2"], 2 * before)
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.double() - b.double()).norm() / b.double().norm())
+
+
+def gradient_of(settings: Settings, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    content, style = (lab.load_image(name, 400)[:, :, : size[0], : size[1]].to(dtype) for name in ("astronaut", "swirl"))
+    net = lab.load_vgg19(device="cpu", convolution=settings.convolution, precision=settings.precision).to(dtype)
+    x = net.prepare((content + style) / 2).requires_grad_()
+    Objective(net, content, style, settings)(x)["total"].backward()
+    return x.grad
+
+
+def test_the_pixel_gradient_at_an_odd_size():
+    """Rounding flips a ReLU or a pooling here and there, in torch's own float32 as well; no more than that."""
+    truth = gradient_of(Settings(convolution="plain"), (97, 131), torch.float64)
+    assert relative(gradient_of(Settings(), (97, 131)), truth) < 2e-3
+
+
+def test_the_pixel_gradient_is_nearly_as_exact_as_torchs():
+    size = (384, 384)
+    truth = gradient_of(Settings(convolution="plain"), size, torch.float64)
+    plain, fast = (relative(gradient_of(Settings(convolution=name), size), truth) for name in ("plain", "auto"))
+    assert fast < 3 * plain
+
+
+def test_bfloat16_is_off_by_its_rounding_and_no_more():
+    truth = gradient_of(Settings(convolution="plain"), (64, 64))
+    error = relative(gradient_of(Settings(precision="bfloat16"), (64, 64)), truth)
+    assert 1e-4 < error < 0.2  # 8 bits of mantissa through nine convolutions and back
+
+
+def test_the_setting_reaches_the_network(small):
+    assert set_up(Settings(**small, convolution="plain"))[0].net.convolution == "plain"
+    assert set_up(Settings(**small))[0].net.convolution == "auto"
