@@ -89,6 +89,8 @@ def test_the_command_line_replaces_what_is_fixed(write, tmp_path):
     plan = sweeps.make_plan(write(), {"iterations": "5000", "style_layers": "relu1_1,relu2_1"}, tmp_path)
     assert plan.points[0].settings.iterations == 5000
     assert plan.points[0].settings.style_layers == ("relu1_1", "relu2_1")
+    two = {"style_layers": "relu1_1,relu2_1", "style_layer_weights": "1,2"}  # right together, not alone
+    assert sweeps.make_plan(write(), two, tmp_path).points[0].settings.style_layer_weights == (1, 2)
     assert "varies k_S" in faults_of(write(), given={"k_S": "3"})[0]
     assert "did you mean 'iterations'" in faults_of(write(), given={"itertions": "3"})[0]
     assert "iterations" in faults_of(write(), given={"iterations": "many"})[0]
@@ -119,12 +121,20 @@ def test_the_command_line_replaces_what_is_fixed(write, tmp_path):
         ({"grid": {"frame_every": [10, 20]}}, "are the same run"),
         ({"grid": {"k_S": [10, 10.0]}}, "are the same run"),
         ({"fixed": {"style_layer_weights": [1, 2]}}, "2 style_layer_weights for 5 style layers"),
+        ({"fixed": {"style_layer_weights": 5}}, "style_layer_weights"),
+        ({"fixed": {"style_layer_weights": [1, -1]}}, "must not be negative"),
         ({"name": "../elsewhere"}, "cannot be a folder's name"),
     ],
 )
 def test_every_fault_is_found_before_anything_runs(write, tmp_path, changes, said):
     assert any(said in line for line in faults_of(write(**changes), out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_are_compared_with_the_points_own_layers(write, tmp_path):
+    fixed = {"style_layers": ["relu1_1", "relu3_1"]}
+    plan = sweeps.make_plan(write(fixed=fixed, grid={"style_layer_weights": [[1, 2], [1, 4], "balanced"]}))
+    assert [point.settings.style_layer_weights for point in plan.points] == [(1, 2), (1, 4), "balanced"]
 
 
 def test_all_faults_are_named_at_once(write):
