@@ -25,7 +25,7 @@ run: install  ## paint a picture through notebook 04 (CONTENT= STYLE= SIZE= K_S=
 	$(BIN)/python -m nstlab run --notebook 04_vanilla_transfer.ipynb $(settings)
 
 lab: install  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: install  ## run the whole test suite
 	$(BIN)/python -m pytest

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from nstlab.settings import RequestError, RunError, Settings
+from nstlab.settings import RequestError, RunError, Settings, as_text
 
 MOST_FAULTS = 20  # lines about one sweep's file
 
@@ -46,14 +46,15 @@ def run(
 
     began = time.perf_counter()
     texts = _pairs(pairs) | {name: value for name, value in (("content", content), ("style", style)) if value}
+    settings = _settings(source, texts)
     if notebook:
         from nstlab.sweeps import run_notebook
 
-        Settings.from_text(texts)  # refuses here what no notebook could take
-        computed = run_notebook(notebook, {name: _typed(name, text) for name, text in texts.items()}, out)
+        given = settings.model_dump(mode="json", include=None if source else set(texts))
+        computed = run_notebook(notebook, given, out)
         click.echo(f"notebook  {computed.folder / 'notebook.ipynb'}")
     else:
-        computed = Run(_settings(source, texts), out)
+        computed = Run(settings, out)
         if source:
             _say_differences(computed, source)
         _advance(computed)
@@ -92,14 +93,7 @@ def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
 def _settings(source: Path | None, texts: dict[str, str]) -> Settings:
     from nstlab.images import read_settings
 
-    changed = Settings.from_text(texts)
-    if source is None:
-        return changed
-    return read_settings(source).with_(**{name: getattr(changed, name) for name in texts})
-
-
-def _typed(name: str, text: str) -> Any:
-    return getattr(Settings.from_text({name: text}), name) if name in Settings.model_fields else text
+    return Settings.from_text(texts, read_settings(source) if source else None)
 
 
 def _say_differences(run: Any, source: Path) -> None:
@@ -156,7 +150,7 @@ def runs(out: Path | None) -> None:
     if not folders:
         click.echo("no runs are stored")
         return
-    line = "{:12}  {:14} {:14} {:>9} {:12} {:>14} {:>11} {:>8}  {}"
+    line = "{:12}  {:14} {:14} {:>12} {:12} {:>14} {:>11} {:>8}  {}"
     click.echo(line.format("id", "content", "style", "k_S", "init", "iterations", "last loss", "MB", "state"))
     for folder in folders:
         try:
@@ -169,7 +163,8 @@ def runs(out: Path | None) -> None:
             pictures = [Path(name).stem[:14] for name in (s.content, s.style)]
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
             state = "incomplete" if state == "running" else state
-            click.echo(line.format(run.id, *pictures, f"{s.k_S:g}", s.init, done, last, f"{size:.1f}", state))
+            k_S = "→".join(f"{k_S:g}" for k_S in (s.k_S, *(k_S for _, k_S in s.k_S_changes[-1:])))
+            click.echo(line.format(run.id, *pictures, k_S, s.init, done, last, f"{size:.1f}", state))
         except (RequestError, ValueError, KeyError) as error:
             click.echo(f"{folder.name}: unreadable ({str(error).splitlines()[0]})")
 
@@ -188,7 +183,7 @@ def show(path: Path) -> None:
         click.echo(f"{'stored':20} iteration {stored.iteration}, frames {', '.join(map(str, stored.frames))}")
     for name, value in settings.model_dump(mode="json").items():
         mark = "*" if name in settings.changed() else " "
-        click.echo(f"{name:19}{mark} {_text(value)}")
+        click.echo(f"{name:19}{mark} {as_text(value)}")
     click.echo("(* not the default)\n")
     click.echo(command(settings))
 
@@ -198,14 +193,8 @@ def command(settings: Settings) -> str:
     words = ["nstlab", "run", "--content", settings.content, "--style", settings.style]
     for name, value in settings.changed().items():
         if name not in ("content", "style"):
-            words += ["--set", f"{name}={_text(value)}"]
+            words += ["--set", f"{name}={as_text(value)}"]
     return shlex.join(words)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @cli.command()

@@ -127,13 +127,16 @@ class Settings(BaseModel):
             raise RequestError("; ".join(_one_line(fault) for fault in error.errors())) from None
 
     @classmethod
-    def from_text(cls, pairs: dict[str, str]) -> Settings:
+    def from_text(cls, pairs: dict[str, str], base: Settings | None = None) -> Settings:
         """Settings from text, as a command line has it: lists as a,b,c; `none` for none.
+
+        base: where the other settings come from (None: the defaults). `as_text` is the way back.
 
         >>> Settings.from_text({"style_layers": "relu1_1,relu2_1", "style_size": "none"}).style_layers
         ('relu1_1', 'relu2_1')
         """
-        return cls(**{name: None if text.lower() == "none" else text for name, text in pairs.items()})
+        values = {name: None if text.lower() == "none" else text for name, text in pairs.items()}
+        return base.with_(**values) if base else cls(**values)
 
     def changed(self) -> dict[str, Any]:
         """The settings that are not at their default, as plain JSON values."""
@@ -222,6 +225,23 @@ class Settings(BaseModel):
         return self
 
 
+def as_text(value: Any) -> str:
+    """A setting's value as `Settings.from_text` reads it.
+
+    >>> as_text([0.5, 2.0]), as_text([[40, 300.0], [80, 10.0]]), as_text(None)
+    ('0.5,2', '40:300,80:10', 'none')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return ",".join(
+            ":".join(map(as_text, part)) if isinstance(part, (list, tuple)) else as_text(part) for part in value
+        )
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
+
+
 def _name_or_path(value: str) -> str:
     """A bare word is a name and stays; anything with a folder or an ending is a path, made absolute."""
     if not value or "\0" in value:
@@ -238,5 +258,7 @@ def _one_line(fault: dict[str, Any]) -> str:
         return message
     if fault["type"] == "value_error":
         return f"{name}: {message}"
+    if fault["type"] == "string_pattern_mismatch":
+        message = f"should be one of {Settings.model_fields[name].description}"
     value = " ".join(repr(fault["input"]).split())
     return f"{name} = {value[:80]}: {message}"

@@ -57,8 +57,8 @@ def _excited(axis, card: PositionCard, name: str, colour: str) -> None:
     axis.barh(range(len(excited)), values, color=colour)
     axis.set_yticks([])
     for i, (feature, _, share) in enumerate(excited):
-        axis.text(0.04, i - 0.43, f"#{feature} ({share:.0%})", transform=axis.get_yaxis_transform(), fontsize=8)
-    axis.set_ylim(max(len(excited), 1) - 0.4, -0.75)
+        axis.text(0.04, i - 0.49, f"#{feature} ({share:.0%})", transform=axis.get_yaxis_transform(), fontsize=8)
+    axis.set_ylim(max(len(excited), 1) - 0.4, -0.8)
     axis.set_title(f"{name}\nbox {box.height} × {box.width}", fontsize=9.5)
     axis.locator_params(axis="x", nbins=3)
     axis.tick_params(labelsize=8)

@@ -54,7 +54,9 @@ def network(layers: Sequence[Layer], height: int, width: int) -> Figure:
     changes the size: the picture, then each block's convolutions and its pooling.
     """
     shapes = [("picture", "picture", 3, height, width)]
-    shapes += [(la.name, la.kind, la.features, *la.size(height, width)) for la in layers if la.kind != "relu"]
+    shapes += [
+        (f"F{la.index} {la.name}", la.kind, la.features, *la.size(height, width)) for la in layers if la.kind != "relu"
+    ]
     figure, axis = plt.subplots(figsize=(13, 3.6), layout="constrained")
     pixel, feature = 1.0 / max(height, width), 0.26 / 512  # height and width share a scale, depth has its own
     x = 0.0
@@ -72,7 +74,7 @@ def network(layers: Sequence[Layer], height: int, width: int) -> Figure:
     axis.axis("off")
     axis.set_title(
         "Large and thin becomes small and thick: height and width to one scale, thickness = number of features\n"
-        "(numbers: features × height × width; a relu follows every blue conv and changes no size)",
+        "(numbers: features × height × width; after every blue conv a relu, the next F, which changes no size)",
         fontsize=10.5,
     )
     return figure
@@ -165,6 +167,7 @@ def _values(axis: Axes, card: LayerCard) -> None:
     axis.axvline(0, color="black", linewidth=0.6)
     axis.set(title="How often each value occurs", xlabel="activation (grey levels)", ylabel="share of all values")
     axis.set_yscale("log")
+    axis.locator_params(axis="x", nbins=4)
     axis.legend(frameon=False, fontsize=8)
     _small(axis)
 
@@ -193,6 +196,9 @@ def _gram(figure, axis: Axes, card: LayerCard) -> None:
     drawn = axis.imshow(np.where(G == 0, reach / 1e5, G) if card.layer.kind != "conv" else G, cmap=colours, norm=norm)
     axis.set(title=f"Gram of the {len(G)} strongest features", xlabel="feature, the strongest first", ylabel="feature")
     bar = figure.colorbar(drawn, ax=axis, pad=0.02, shrink=0.9)
+    if card.layer.kind == "conv":
+        power = np.floor(np.log10(reach))
+        bar.set_ticks([-(10**power), -(10 ** (power - 1)), 0, 10 ** (power - 1), 10**power])
     bar.set_label("G (grey levels²)", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     _small(axis)
@@ -205,7 +211,7 @@ def _spectrum(axis: Axes, card: LayerCard) -> None:
     axis.plot(order[share > 1e-9], share[share > 1e-9], color="#6a4c93", linewidth=1.6)
     axis.axvline(max(s.entropy_rank, 1), color="#c1440e", linestyle="--", linewidth=1)
     axis.set(xscale="log", yscale="log", xlabel="eigenvalue, by size", ylabel="share of their sum")
-    axis.set_title(f"Effective rank: {s.entropy_rank:.3g} of {len(share)}\n90 % in {s.ninety} directions", fontsize=10)
+    axis.set_title(f"Effective rank (dashed): {s.entropy_rank:.3g}\n90 % in {s.ninety} of {len(share)} directions")
     _small(axis)
 
 
@@ -279,6 +285,9 @@ def comparison(record: Comparison, names: tuple[str, str]) -> Figure:
             if row:
                 bar = figure.colorbar(drawn, ax=axes[:, record.features.index(feature) + 1], location="bottom")
                 bar.ax.tick_params(labelsize=7)
+    room = figure.colorbar(drawn, ax=axes[:, 0], location="bottom")  # keeps the pictures level with their maps
+    room.ax.tick_params(labelsize=7)
+    room.ax.set_visible(False)
     figure.suptitle(
         f"{record.layer.name}: the features in which {names[0]} and {names[1]} differ most (grey levels)", fontsize=11
     )
@@ -307,7 +316,7 @@ def receptive_fields(image: torch.Tensor, gradients: Mapping[str, torch.Tensor],
         frame(axis, box, colour)
         axis.set_title(f"{name}: {box.height} × {box.width} pixels", fontsize=9.5)
         axis.set(xticks=[], yticks=[])
-    bar = figure.colorbar(shown, ax=axes[1:], location="bottom", shrink=0.4, aspect=40)
+    bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.4, aspect=40)
     bar.set_label("how strongly the position answers to a pixel: |∂a/∂x|, relative to its largest", fontsize=9)
     return figure
 

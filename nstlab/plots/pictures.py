@@ -59,7 +59,8 @@ def triptych(content: torch.Tensor, style: torch.Tensor, result: torch.Tensor) -
 def film_strip(frames: Mapping[int, torch.Tensor], title: str = "") -> Figure:
     """The stored frames of a run in the order of their iterations."""
     captions = {f"iteration {k}": image for k, image in sorted(frames.items())}
-    return pictures(captions, columns=min(len(captions), 5), title=title, height=2.3)
+    rows = max(-(-len(captions) // 5), 1)
+    return pictures(captions, columns=-(-len(captions) // rows), title=title, height=2.3)  # no row much shorter
 
 
 def losses(history: pd.DataFrame, k_S: float, layers: Sequence[str] | None = None) -> Figure:
@@ -73,10 +74,10 @@ def losses(history: pd.DataFrame, k_S: float, layers: Sequence[str] | None = Non
     curve(left, history, history["content"], "content", CONTENT_COLOUR)
     weighted = history["total"] - history["content"]  # also where k_S was changed on the way
     curve(left, history, weighted, f"k_S · style (k_S = {k_S:g})", LAYER_COLOURS[0])
-    left.set(title="What is minimised, and its two parts", ylabel="loss (squared grey levels)")
+    left.set(title="What is minimised, and its two parts", ylabel="loss (grey levels²)")
     for colour, layer in zip(LAYER_COLOURS, layers, strict=False):
         curve(right, history, history[layer], layer, colour)
-    right.set(title="Style loss by layer: which texture is learnt when", ylabel="style loss")
+    right.set(title="Style loss by layer: which texture is learnt when", ylabel="style loss (grey levels⁴)")
     for axis in (left, right):
         axis.set(xlabel="iteration", yscale="log")
         axis.grid(alpha=0.25)

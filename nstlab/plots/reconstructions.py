@@ -63,12 +63,13 @@ def _colours(count: int) -> list[tuple[float, ...]]:
     return [plt.get_cmap("viridis")(0.92 * i / max(count - 1, 1)) for i in range(count)]
 
 
-def gradient_shares(table: pd.DataFrame) -> Figure:
+def gradient_shares(table: pd.DataFrame, title: str = "") -> Figure:
     """Who pulls on the picture: each term's share of the gradient over the iterations, and along the whole.
 
     table: as `dissect.gradient_shares_of_run`.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.3 if title else 4), layout="constrained")
+    figure.suptitle(title, fontsize=11)
     terms = list(dict.fromkeys(table["term"]))
     colours = [CONTENT_COLOUR if term == "content" else None for term in terms]
     remaining = iter(LAYER_COLOURS)
@@ -105,6 +106,6 @@ def favourites(images: Mapping[str, torch.Tensor], names: Sequence[str], feature
         for axis, feature in zip(column, some, strict=False):
             show(axis, images[f"{name} #{feature}"], f"{name} #{feature}")
     figure.suptitle(
-        "The picture that each feature likes best: colours, then stripes, then textures, then parts", fontsize=11
+        "The picture that each feature likes best: the deeper its layer, the larger and richer the pattern", fontsize=11
     )
     return figure

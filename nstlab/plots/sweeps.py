@@ -204,7 +204,7 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], across: str, down: str) 
         axis.set(title=caption, xlabel=across, ylabel=down)
         axis.set_xticks(range(columns), [value_label(value) for value in surface.columns], fontsize=8)
         axis.set_yticks(range(rows), [value_label(value).replace("\n", " ") for value in surface.index], fontsize=8)
-        bar = figure.colorbar(image, ax=axis, label="squared grey levels (log scale)", shrink=0.9)
+        bar = figure.colorbar(image, ax=axis, label="loss (log scale)", shrink=0.9)
         bar.ax.yaxis.set_minor_formatter(NullFormatter())
         bar.ax.yaxis.set_major_locator(LogLocator(numticks=6))
     return figure
@@ -239,8 +239,8 @@ def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figu
     axis.set(
         xscale="log",
         yscale="log",
-        xlabel="style loss (squared grey levels)",
-        ylabel="content loss (squared grey levels)",
+        xlabel="style loss (grey levels⁴)",
+        ylabel="content loss (grey levels²)",
         title="What style costs in content: down and to the left is better",
     )
     axis.margins(x=0.12)  # room for the labels

@@ -23,6 +23,7 @@ import yaml
 
 from nstlab.history import FIRST_COLUMNS
 from nstlab.images import load_image
+from nstlab.reconstructions import similarity
 from nstlab.runs import Run
 from nstlab.settings import RequestError, Settings, unknown
 from nstlab.storage import home, sha256_of, write_whole
@@ -30,7 +31,7 @@ from nstlab.sweeps.notebook import read_mark
 from nstlab.sweeps.plan import Plan, Point
 
 LOSSES = FIRST_COLUMNS[2:]
-NOT_SETTINGS = ("state", "iteration", "seconds", "notebook_seconds", "run", "path", "picture")
+NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_seconds", "run", "path", "picture")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def cell(value: Any) -> Any:
 def make_table(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
     """One tidy row a point: every parameter, the losses at `iterations`, and where it is.
 
-    Losses are named `loss_total`, `loss_content`, `loss_style`, `loss_relu1_1`, ...; `seconds` of computing,
+    Losses are named `loss_total`, `loss_content`, `loss_style`, `loss_relu1_1`, ...; `ssim_content` says how
+    alike the structure of picture and content is (SSIM, 1 for equal ones); `seconds` of computing,
     `notebook_seconds` with the kernel's start; `state` is done, failed or missing; `path` and `picture` are
     relative to the folder of runs, and `iteration` is the picture's.
     """
@@ -125,7 +127,8 @@ def make_table(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
 
 
 def _nothing(point: Point) -> dict[str, Any]:
-    empty = {"iteration": None, **{f"loss_{name}": None for name in LOSSES}, "seconds": None, "notebook_seconds": None}
+    names = ("iteration", *(f"loss_{name}" for name in LOSSES), "ssim_content", "seconds", "notebook_seconds")
+    empty = dict.fromkeys(names)
     return empty | {"run": point.run.id, "path": point.run.folder.name, "picture": None}
 
 
@@ -134,15 +137,26 @@ def _measured(point: Point, out: Path) -> dict[str, Any]:
     row = history_row(run.folder / "history.csv", wanted)
     frame = run.folder / "frames" / f"{wanted:06d}.png"
     further = run.iteration != wanted
+    picture = frame if frame.is_file() and further else run.folder / "result.png"
+    shown, mark = wanted if frame.is_file() or not further else run.iteration, read_mark(run.folder)
+    known = mark.get("ssim_content") if mark.get("iterations") == shown else None  # reading every picture takes long
     return {
-        "iteration": wanted if frame.is_file() or not further else run.iteration,
+        "iteration": shown,
         **{f"loss_{name}": value for name, value in row.items() if name not in ("iteration", "seconds")},
+        "ssim_content": content_similarity(picture, point.settings) if known is None else known,
         "seconds": row["seconds"],
-        "notebook_seconds": read_mark(run.folder).get("seconds"),
+        "notebook_seconds": mark.get("seconds"),
         "run": run.id,
         "path": run.folder.name,
-        "picture": str((frame if frame.is_file() and further else run.folder / "result.png").relative_to(out)),
+        "picture": str(picture.relative_to(out)),
     }
+
+
+def content_similarity(picture: Path, settings: Settings) -> float | None:
+    """SSIM of a stored picture to the content that it was painted from, four digits of it; None without a picture."""
+    if not picture.is_file():
+        return None
+    return round(similarity(load_image(picture, size=None), load_image(settings.content, settings.size)), 4)
 
 
 def history_row(path: Path, iteration: int) -> dict[str, float]:

@@ -15,7 +15,7 @@ import yaml
 from nstlab.images import load_image
 from nstlab.manifest import run_id
 from nstlab.runs import Run
-from nstlab.settings import RequestError, Settings, unknown
+from nstlab.settings import RequestError, Settings, layer_names, unknown
 from nstlab.storage import home
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 
@@ -221,7 +221,7 @@ def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str,
             faults.append(f"--set {name}: the sweep varies {name}; change its file to vary it otherwise")
         elif name in Settings.model_fields:
             try:
-                settings = Settings.from_text({name: text})
+                settings = _alone(name, None if text.lower() == "none" else text)
                 fixed[name] = settings.model_dump(mode="json")[name]
             except RequestError as error:
                 faults.append(f"--set {error}")
@@ -262,13 +262,22 @@ def _value_faults(content: dict[str, Any]) -> list[str]:
     for where, name, value in _pairs(content):
         try:
             if name in Settings.model_fields:
-                Settings(**{name: value})
+                _alone(name, value)
             elif not _is_plain(value):
                 raise RequestError(f"{name} = {value!r}: only numbers, text, true, false, null and lists of them")
         except RequestError as error:
             if f"{where}: {error}" not in faults:
                 faults.append(f"{where}: {error}")
     return faults
+
+
+def _alone(name: str, value: Any) -> Settings:
+    """Settings with this one value. Whether it agrees with the other parameters, the whole point says."""
+    others = {}
+    if name == "style_layer_weights" and value != "balanced":
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else ()
+        others = {"style_layers": layer_names()[: max(len(parts), 1)]}
+    return Settings(**{name: value}, **others)
 
 
 def _is_plain(value: Any) -> bool:

@@ -14,6 +14,7 @@ import filelock
 from nstlab.runs import Run
 from nstlab.settings import RequestError, RunError, Settings
 from nstlab.sweeps.notebook import Kernel, KernelDied, Stopped, execute, write_mark
+from nstlab.sweeps.outcome import content_similarity
 from nstlab.sweeps.plan import Point
 
 PATIENCE = 30.0  # seconds that a run may be locked by somebody who computes nothing
@@ -98,7 +99,10 @@ def _execute(task: Task, run: Run, kernel: Kernel) -> None:
             f"(it has {run.iteration}): the notebook must compute lab.Run(settings, out=out).advance()"
         )
     seconds = round(time.perf_counter() - began, 3)
-    write_mark(run.folder, notebook.name, task.others, run.settings.iterations, seconds=seconds)
+    measured = {"seconds": seconds}
+    if run.iteration == run.settings.iterations:  # result.png is the picture of that iteration
+        measured["ssim_content"] = content_similarity(run.folder / "result.png", run.settings)
+    write_mark(run.folder, notebook.name, task.others, run.settings.iterations, **measured)
 
 
 def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:

@@ -48,7 +48,7 @@ def make_controls() -> dict[str, Any]:
     for name in ("content_layers", "style_layers"):
         controls[name] = LayerChoice(label=_words(name), help=about(name), options=list(layer_names()))
     hints = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "as size"}
-    hints |= {"learning_rate": "the optimiser's own", "frame_every": "1, 2, 5, 10, 20, …"}
+    hints |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …"}
     for name in ("learning_rate", "style_size", "frame_every", "style_layer_weights"):
         controls[name] = w.Text(description=_words(name), tooltip=about(name), placeholder=hints[name])
     controls["weights"] = w.Combobox(description="weights", tooltip=about("weights"), options=list(WEIGHTS))

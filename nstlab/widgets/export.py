@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from nstlab.settings import INITIAL_VALUES, Settings
+from nstlab.settings import INITIAL_VALUES, Settings, as_text
 from nstlab.storage import home
 
 NOTEBOOK = "04_vanilla_transfer.ipynb"
@@ -32,11 +32,7 @@ def command_line(settings: Settings) -> str:
     """
     given = []
     for name, value in differing(settings).items():
-        if name == "k_S_changes":
-            value = ",".join(f"{iteration}:{k_S:g}" for iteration, k_S in value)
-        elif isinstance(value, list):
-            value = ",".join(f"{part:g}" if isinstance(part, float) else part for part in value)
-        given += ["-p", name, f"{value:g}" if isinstance(value, float) and value == float(f"{value:g}") else str(value)]
+        given += ["-p", name, "None" if value is None else as_text(value)]
     return shlex.join(["papermill", f"notebooks/{NOTEBOOK}", "OUT.ipynb", *given])
 
 

@@ -1,7 +1,8 @@
 """The panel as a person meets it: in JupyterLab, in Chromium."""
 
 import re
-import time
+import subprocess
+import sys
 
 import numpy as np
 import yaml
@@ -83,8 +84,8 @@ def iteration(page) -> int:
     return int(found[1]) if found else -1
 
 
-def until_status(page, word: str, seconds: float = 40) -> float:
-    return page.wait_until(lambda: word in status(page), seconds, f"{word!r} in the status ({status(page)!r})")
+def until_status(page, word: str) -> float:
+    return page.wait_until(lambda: word in status(page), what=f"{word!r} in the status ({status(page)!r})")
 
 
 def press(page, name: str) -> None:
@@ -141,8 +142,7 @@ def test_a_session(notebook):
     pace = float(page.run("print(bench._pace())"))
     press(page, "pause")
     took = until_status(page, "Paused")
-    print(f"pause after {took:.2f} s, an iteration takes {pace:.2f} s")
-    assert took < 0.3 + 1.5 * pace + 0.7  # 0.7: what looking at the page costs on a busy machine
+    print(f"pause after {took:.2f} s, an iteration takes {pace:.2f} s")  # tests/unit counts the iterations
     look(page, "panel-paused")
     at = iteration(page)
     assert "20000 from" in page.locator(".nst-side dl").inner_text()
@@ -159,10 +159,10 @@ def test_a_session(notebook):
     last = page.page.evaluate(PIXELS)
     scrubber.press("Home")
     page.wait_until(lambda: page.locator(".nst-caption").inner_text() == "iteration 0", what="the first frame")
-    page.page.wait_for_timeout(200)
-    assert page.page.evaluate(PIXELS) != last
+    page.wait_until(lambda: page.page.evaluate(PIXELS) != last, what="its picture")
     page.locator(".nst-scrubber button", has_text="▶").click()
-    page.wait_until(lambda: page.locator(".nst-caption").inner_text() == "iteration 5", what="playing")
+    end = f"iteration {page.run('bench.run.frames[-1]')}"  # a frame on the way is there for a moment only
+    page.wait_until(lambda: page.locator(".nst-caption").inner_text() == end, what=f"playing to {end}")
     page.locator(".nst-scrubber button", has_text="Newest").click()
     page.wait_until(lambda: page.page.evaluate(PIXELS) == last, what="the newest picture again")
 
@@ -174,12 +174,11 @@ def test_a_session(notebook):
     assert abs(float(cut.rstrip("%")) - 25) < 4
     look(page, "panel-divider")
     page.locator("button[data-view=together]").click()
-    page.page.wait_for_timeout(100)
-    assert page.locator(".nst-stage img:visible").count() == 3
+    page.wait_until(lambda: page.locator(".nst-stage img:visible").count() == 3, what="three pictures")
     look(page, "panel-together")
     page.locator("button[data-view=picture]").click()
     page.locator(".nst-viewbar button", has_text="100 %").click()
-    assert abs(page.locator(".nst-canvas").bounding_box()["width"] - 64) < 1
+    page.wait_until(lambda: abs(page.locator(".nst-canvas").bounding_box()["width"] - 64) < 1, what="64 pixels")
     assert not page.console
 
 
@@ -237,8 +236,8 @@ def test_files_and_errors(notebook, tmp_path):
     page.screenshot("panel-gallery")
 
 
-def test_from_play_to_sweep(notebook):
-    """What the buttons copy is YAML that holds the grid, and a command line with what differs."""
+def test_from_play_to_sweep(notebook, tmp_path):
+    """What the buttons copy is a sweep that `nstlab sweep` takes, and a command line with what differs."""
     page = open_panel(notebook)
     type_k_S(page, "50")
     page.locator(".nst-set-content [data-name=coffee]").click()
@@ -248,9 +247,14 @@ def test_from_play_to_sweep(notebook):
     page.locator(".nst-text", has_text="content: coffee").wait_for()
     page.locator("button", has_text="Copy sweep").click()
     page.locator("button", has_text="Copied").wait_for()
-    plan = yaml.safe_load(page.page.evaluate("() => navigator.clipboard.readText()"))
+    copied = page.page.evaluate("() => navigator.clipboard.readText()")
+    plan = yaml.safe_load(copied)
     assert plan["grid"]["k_S"] == [0.5, 5, 50, 500, 5000] and len(plan["grid"]["init"]) == 7
     assert plan["grid"]["pooling"] == ["max", "average"] and plan["fixed"]["size"] == 64
+    (tmp_path / "copied.yaml").write_text(copied)
+    words = [sys.executable, "-m", "nstlab", "sweep", str(tmp_path / "copied.yaml"), "--dry-run"]
+    dry = subprocess.run([*words, "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert dry.returncode == 0 and "70 points" in dry.stdout, dry.stdout + dry.stderr
     page.locator("button", has_text="Copy command").click()
     page.locator("button", has_text="Copied").first.wait_for()
     page.wait_until(
@@ -273,7 +277,8 @@ def test_reload_and_lost_kernel(notebook):
     at = iteration(page)
     page.wait_until(lambda: iteration(page) > at + 1, what="the run goes on")
     page.wait_until(lambda: page.page.evaluate("() => document.querySelector('.nst-result').naturalWidth") == 64)
-    time.sleep(5)  # at least one checkpoint
+    folder = page.home / "out" / page.run("print(bench.run.folder.name)").strip()
+    page.wait_until((folder / "checkpoint.pt").is_file, what="a checkpoint")
     page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     page.locator(".nst-lost").wait_for(state="visible")
     look(page, "panel-lost")
@@ -332,7 +337,9 @@ def test_traffic(notebook):
     page.locator(".nst-set-style [aria-checked=true]").wait_for()
     before = page.page.evaluate("() => window.received")
     steps, sent = map(int, page.run(FAST_STEPS).split())
-    page.page.wait_for_timeout(1500)
+    received = -1
+    while received != (received := page.page.evaluate("() => window.received")):  # until all of it is there
+        page.page.wait_for_timeout(1000)
     rate = (page.page.evaluate("() => window.received") - before) / 5
     print(f"{rate / 1e6:.2f} MB/s at 512 px; {steps} steps, {sent / 1e6:.2f} MB of pictures")
     assert steps > 50 and sent / 5 < rate < 1e6

@@ -1,10 +1,14 @@
 """Notebook 04 from a fresh kernel, and what make run does with it."""
 
+import json
+import sys
+
 import nbformat
 import pytest
 from PIL import Image
 
 import nstlab as lab
+from nstlab.__main__ import main
 from nstlab.sweeps import run_notebook
 
 NOTEBOOK = "04_vanilla_transfer.ipynb"
@@ -25,6 +29,18 @@ def test_with_an_unusual_picture_and_every_kind_of_parameter(tmp_path, monkeypat
     assert len(figures) >= 5
     again = lab.Run(lab.Settings(**values), tmp_path / "out")
     assert again.folder == run.folder
+
+
+def test_the_command_line_goes_through_it_with_settings_that_agree_together(tmp_path, monkeypatch, capsys):
+    """`nstlab run --notebook`, with one part of the settings from a run.json and the other as text."""
+    source = tmp_path / "run.json"
+    first = lab.Settings(size=48, iterations=1, style_layers=("relu1_1", "relu3_1"), k_S_changes="1:3")
+    source.write_text(json.dumps({"settings": first.model_dump(mode="json")}))
+    words = ["run", "--notebook", NOTEBOOK, "--from", str(source), "--set", "style_layer_weights=1,2"]
+    monkeypatch.setattr(sys, "argv", ["nstlab", *words, "--out", str(tmp_path / "out")])
+    main()
+    run = lab.Run(first.with_(style_layer_weights=(1, 2)), tmp_path / "out")
+    assert run.iteration == 1 and str(run.folder / "notebook.ipynb") in capsys.readouterr().out
 
 
 def test_what_it_refuses_is_refused_before_anything_runs(tmp_path):

@@ -105,7 +105,7 @@ class Sweep:
     def kernels(self) -> list[psutil.Process]:
         return [process for process in self.processes() if is_kernel(process)]
 
-    def until_computing(self, rows: int = 3, runs: int = 1, timeout: float = 120) -> list[Path]:
+    def until_computing(self, rows: int = 3, runs: int = 1, timeout: float = 300) -> list[Path]:
         """Wait until so many runs have so many rows of history in this command's time; gives their folders."""
         began, before = time.time(), {path: len(path.read_bytes()) for path in self.out.glob("*/history.csv")}
         while time.time() - began < timeout and self.process.poll() is None:
@@ -117,7 +117,7 @@ class Sweep:
             time.sleep(0.05)
         raise AssertionError(f"nothing was computed:\n{self.said}")
 
-    def wait(self, timeout: float = 180) -> int:
+    def wait(self, timeout: float = 600) -> int:
         until = time.time() + timeout
         while self.process.poll() is None and time.time() < until:
             self.processes()
@@ -125,7 +125,7 @@ class Sweep:
         assert self.process.poll() is not None, f"it does not end:\n{self.said}"
         return self.process.returncode
 
-    def left_behind(self, seconds: float = 5) -> list[psutil.Process]:
+    def left_behind(self, seconds: float = 20) -> list[psutil.Process]:
         """Those of its processes that still live some seconds later."""
         return psutil.wait_procs(list(self.seen), timeout=seconds)[1]
 

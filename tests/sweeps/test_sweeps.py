@@ -16,12 +16,13 @@ import yaml
 from PIL import Image
 
 import nstlab as lab
-from nstlab import sweeps
+from nstlab import dissect, sweeps
 from nstlab.checkpoints import read_checkpoint
 
 from .conftest import Sweep, is_kernel, table_of, write_sweep
 
-SLOW = {"pause": 0.25}
+SLOW = {"pause": 0.6}  # seconds an iteration: time to see a point at work before it is done
+SLOWER = {"pause": 2.0}  # where two points must be seen at work at once
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,11 @@ def test_what_a_sweep_leaves(undisturbed):
     folder = out / "sweeps" / "two_axes"
     table = table_of(out)
     assert list(table["state"]) == ["done"] * 4 and list(table["iteration"]) == [8] * 4
+    alike = [
+        dissect.similarity(lab.load_image(out / path, None), lab.load_image("astronaut", 48))
+        for path in table["picture"]
+    ]
+    assert list(table["ssim_content"]) == pytest.approx(alike, abs=1e-4)
     assert len(pd.read_csv(folder / "failures.csv")) == 0
     assert Image.open(folder / "contact_sheet.png").size[0] > 600
     for path in table["path"]:
@@ -74,11 +80,11 @@ def test_a_sweep_that_is_done_does_nothing(undisturbed, tmp_path, sweep):
 
 def test_a_worker_that_is_killed_costs_nothing(undisturbed, tmp_path, sweep):
     disturbed = sweep(write_sweep(tmp_path, **SLOW))
-    disturbed.until_computing(rows=4)
+    disturbed.until_computing(rows=3)
     kernel = disturbed.kernels()[0]
     worker = kernel.parent()
     worker.send_signal(signal.SIGKILL)
-    assert not psutil.wait_procs([kernel], timeout=3)[1], "the kernel outlived its worker"
+    assert not psutil.wait_procs([kernel], timeout=20)[1], "the kernel outlived its worker"
     assert disturbed.wait() == 0, disturbed.said
     assert "a worker died" in disturbed.said and "goes on from iteration" in disturbed.said
     assert not disturbed.left_behind()
@@ -115,10 +121,10 @@ def test_a_wider_grid_runs_only_what_is_new_and_more_iterations_extend_all(undis
 
 
 def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):
-    interrupted = sweep(write_sweep(tmp_path, **SLOW))
+    interrupted = sweep(write_sweep(tmp_path, **SLOWER))
     busy = interrupted.until_computing(rows=3, runs=2)
     os.killpg(interrupted.process.pid, signal.SIGINT)  # as a terminal does it: every process gets it
-    assert interrupted.wait(30) == 130, interrupted.said
+    assert interrupted.wait() == 130, interrupted.said
     assert "the same command goes on" in interrupted.said.splitlines()[-1]
     assert "Traceback" not in interrupted.said
     assert not interrupted.left_behind()
@@ -133,15 +139,13 @@ def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):
 
 
 def test_ctrl_c_twice_stops_at_once(tmp_path, sweep):
-    interrupted = sweep(write_sweep(tmp_path, pause=20.0))
+    interrupted = sweep(write_sweep(tmp_path, pause=3600.0))
     busy = interrupted.until_computing(rows=1)
-    began = time.time()
     os.killpg(interrupted.process.pid, signal.SIGINT)
     time.sleep(1)
     assert interrupted.process.poll() is None  # it waits for the iteration's end
     os.killpg(interrupted.process.pid, signal.SIGINT)
-    assert interrupted.wait(15) == 130, interrupted.said
-    assert time.time() - began < 15
+    assert interrupted.wait() == 130, interrupted.said  # long before the iteration's end
     assert not interrupted.left_behind()
     assert lab.Run.stored(busy[0]).manifest  # what is stored can be read
 
@@ -181,10 +185,10 @@ class Cluster:
 def test_a_scheduler_by_address_and_its_loss(undisturbed, tmp_path, sweep):
     cluster = Cluster(tmp_path)
     try:
-        lost = sweep(write_sweep(tmp_path, **SLOW), "--scheduler", cluster.address)
-        lost.until_computing(rows=3)
+        lost = sweep(write_sweep(tmp_path, **SLOWER), "--scheduler", cluster.address)
+        lost.until_computing(rows=2)
         cluster.scheduler.kill()
-        assert lost.wait(30) == 1
+        assert lost.wait() == 1
         last = lost.said.splitlines()[-1]
         assert last.startswith("nstlab: the scheduler at tcp://") and "the same command goes on" in last
         assert "Traceback" not in lost.said
@@ -203,7 +207,7 @@ def test_a_scheduler_by_address_and_its_loss(undisturbed, tmp_path, sweep):
 
 def test_no_scheduler_at_the_address(tmp_path, sweep):
     refused = sweep(write_sweep(tmp_path), "--scheduler", f"tcp://127.0.0.1:{free_port()}")
-    assert refused.wait(60) == 2
+    assert refused.wait() == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1" in refused.said.splitlines()[-1]
 
 
@@ -216,10 +220,10 @@ def test_a_misspelt_name_is_one_line_each_and_starts_nothing(tmp_path, sweep):
 
 
 def test_two_commands_on_one_sweep(tmp_path, sweep):
-    first = sweep(write_sweep(tmp_path, pause=20.0))
+    first = sweep(write_sweep(tmp_path, pause=3600.0))
     first.until_computing(rows=1)
-    second = sweep(write_sweep(tmp_path, pause=20.0))
-    assert second.wait(30) == 2
+    second = sweep(write_sweep(tmp_path, pause=3600.0))
+    assert second.wait() == 2
     assert "is being computed by another `nstlab sweep`" in second.said.splitlines()[-1]
 
 

@@ -32,7 +32,7 @@ def with_values(bench: Panel, **values) -> Panel:
     return bench
 
 
-def until(bench: Panel, state: str, seconds: float = 60) -> None:
+def until(bench: Panel, state: str, seconds: float = 300) -> None:
     began = time.monotonic()
     while bench.state != state:
         assert time.monotonic() - began < seconds, (bench.state, bench.message)
@@ -57,7 +57,7 @@ def held_at(bench: Panel, iteration: int):
         if step.iteration == iteration:
             reached.append(step)
             began = time.monotonic()
-            while bench.state == "running" and bench.worker._k_S is None and time.monotonic() - began < 20:
+            while bench.state == "running" and bench.worker._k_S is None and time.monotonic() - began < 300:
                 time.sleep(0.005)
 
     bench.worker.on_step = on_step
@@ -67,7 +67,7 @@ def held_at(bench: Panel, iteration: int):
 def wait_for(reached: list) -> None:
     began = time.monotonic()
     while not reached:
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 300
         time.sleep(0.005)
 
 
@@ -88,7 +88,7 @@ def test_the_defaults_are_those_of_settings(tmp_path):
 
 def test_a_run_of_the_panel_is_the_run_of_everywhere(bench, tmp_path):
     bench.start()
-    bench.wait(60)
+    bench.wait(300)
     assert bench.state == "finished", bench.message
     same_run(bench.run, lab.Run(bench.settings, tmp_path / "other").advance(progress=False))
     assert bench.display.scrubber.frames == [0, 1, 2, 5]
@@ -104,13 +104,13 @@ def test_pause_resume_step_and_stop(bench, tmp_path):
     assert bench.controls["size"].disabled and not bench.controls["k_S"].disabled
     bench.step()
     until(bench, "paused")
-    bench.wait(20)
+    bench.wait(300)
     assert bench.run.iteration == 4
     bench.stop()
     until(bench, "stopped")
     assert not bench.controls["size"].disabled and bench.view.buttons["stop"].disabled
     bench.start()
-    bench.wait(60)
+    bench.wait(300)
     assert bench.state == "finished"
     same_run(bench.run, lab.Run(bench.settings, tmp_path / "other").advance(progress=False))
 
@@ -118,15 +118,15 @@ def test_pause_resume_step_and_stop(bench, tmp_path):
 def test_steps_from_the_beginning(bench):
     for iteration in (0, 1, 2):
         bench.step()
-        bench.wait(60)
+        bench.wait(300)
         assert (bench.state, bench.run.iteration) == ("paused", iteration)
 
 
 def test_what_is_stored_already_is_said_and_shown(bench):
     bench.start()
-    bench.wait(60)
+    bench.wait(300)
     bench.start()
-    bench.wait(60)
+    bench.wait(300)
     assert "is stored already" in bench.message and bench.state == "finished"
 
 
@@ -139,7 +139,7 @@ def test_k_S_changed_while_it_runs(bench, tmp_path, optimizer):
     bench.start()
     wait_for(reached)
     bench.controls["k_S"].value = 5.0
-    bench.wait(60)
+    bench.wait(300)
     assert bench.state == "finished", bench.message
     assert bench.settings.k_S_changes == ((4, 5.0),) and bench.settings.k_S == 1000
     assert bench.controls["k_S"].value == 5.0 and bench.run.id != before.id and before.iteration == 4
@@ -163,7 +163,7 @@ def test_k_S_changed_while_paused_and_back_again(bench):
     bench.controls["k_S"].value = 1000.0
     assert bench.settings.k_S_changes == () and bench.run.id == first
     bench.start()
-    bench.wait(60)
+    bench.wait(300)
     assert bench.state == "finished" and bench.run.id == first
 
 
@@ -244,7 +244,7 @@ def test_gallery(bench):
     bench.start()
     wait_for(reached)
     bench.controls["k_S"].value = 5.0
-    bench.wait(60)
+    bench.wait(300)
     folder = bench.run.folder
     with_values(bench, init="black", size=64, k_S=3.0)
     bench.view.folds["gallery"].value = True
@@ -267,10 +267,10 @@ def test_a_full_disk_is_one_line_and_the_panel_goes_on(bench, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(runs, "save_image", full)
         bench.start()
-        bench.wait(60)
+        bench.wait(300)
         assert bench.state == "failed" and "disk is full" in bench.message and "\n" not in bench.message
     bench.start()
-    bench.wait(60)
+    bench.wait(300)
     assert bench.state == "finished", bench.message
 
 
@@ -286,10 +286,10 @@ def test_no_memory_is_one_line_and_the_panel_goes_on(bench, monkeypatch, error):
     with monkeypatch.context() as patched:
         patched.setattr(worker, "set_up", too_much)
         bench.start()
-        bench.wait(60)
+        bench.wait(300)
         assert bench.state == "failed" and "memory" in bench.message and "\n" not in bench.message
     bench.start()
-    bench.wait(60)
+    bench.wait(300)
     assert bench.state == "finished", bench.message
 
 
@@ -297,7 +297,7 @@ def test_a_run_that_another_process_computes(bench):
     run = lab.Run(bench.settings, bench.out)
     with run._locked():
         bench.start()
-        bench.wait(60)
+        bench.wait(300)
     assert bench.state == "failed" and "another process" in bench.message
 
 
@@ -366,7 +366,7 @@ def test_on_a_gpu(tmp_path):
     bench = with_values(panel(out=tmp_path), size=96, iterations=20)
     assert tuple(value for _, value in bench.controls["device"].options)[:3] == ("auto", "cpu", "cuda")
     bench.start()
-    bench.wait(120)
+    bench.wait(300)
     assert bench.state == "finished", bench.message
     assert bench.run.manifest["machine"]["device"] == "cuda"
     same_run(bench.run, lab.Run(bench.settings, tmp_path / "other").advance(progress=False))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nstlab.settings import INITIAL_VALUES, RequestError, Settings, layer_names
+from nstlab.settings import INITIAL_VALUES, RequestError, Settings, as_text, layer_names
 
 
 def test_every_setting_says_what_it_means():
@@ -31,7 +31,7 @@ def test_unknown_name_names_the_nearest():
         ({"style_layer_weights": (1.0, 2.0)}, "2 style_layer_weights for 5"),
         ({"style_layer_weights": (1.0, 2.0, 3.0, 4.0, -5.0)}, "negative"),
         ({"weights": "orignal-8bit"}, "did you mean 'original-8bit'"),
-        ({"device": "gpu"}, "device"),
+        ({"device": "gpu"}, "device = 'gpu': should be one of auto, cpu, cuda, cuda:1, mps"),
         ({"content": ""}, "content"),
         ({"content": "a\0b"}, "content"),
     ],
@@ -56,6 +56,27 @@ def test_text_as_a_command_line_has_it():
     assert settings.style_layers == ("relu1_1", "relu2_1")
     assert settings.learning_rate is None
     assert settings.content_layers == ()
+
+
+@given(
+    k_S=st.floats(0, 1e12),
+    changes=st.dictionaries(st.integers(1, 10**6), st.floats(0, 1e12), max_size=3).map(lambda d: sorted(d.items())),
+    weights=st.lists(st.floats(0, 1e6), min_size=1, max_size=4) | st.none() | st.just("balanced"),
+    rate=st.none() | st.floats(1e-6, 1000),
+)
+def test_text_there_and_back(k_S, changes, weights, rate):
+    count = len(weights) if isinstance(weights, list) else 2
+    layers = {"style_layers": layer_names()[:count], "style_layer_weights": weights}
+    settings = Settings(k_S=k_S, k_S_changes=changes, learning_rate=rate, **layers)
+    assert Settings.from_text({name: as_text(value) for name, value in settings.changed().items()}) == settings
+    everything = {name: as_text(value) for name, value in settings.model_dump(mode="json").items()}
+    assert Settings.from_text(everything) == settings
+
+
+def test_text_that_agrees_with_where_the_rest_comes_from():
+    base = Settings(style_layers=("relu1_1", "relu2_1"), k_S=3)
+    settings = Settings.from_text({"style_layer_weights": "1,2"}, base)
+    assert settings.style_layer_weights == (1, 2) and settings.k_S == 3
 
 
 def test_a_word_is_a_name_and_a_path_becomes_absolute(tmp_path, monkeypatch):
