@@ -162,6 +162,7 @@ def steps(
         yield Step(iteration, image, dict(zip(losses, values, strict=True)))
         if iteration < iterations:
             optimizer.step(lambda total=losses["total"]: total)
+        del losses  # and with them the graph, which would hold x to its size
 
 
 def _grow(objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer, iteration: int) -> Objective:
@@ -173,6 +174,8 @@ def _grow(objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimize
         x.data = interpolate(x.detach(), objective.shape, mode="bicubic")
         x.grad = None
         optimizer.state.clear()
+        if isinstance(optimizer, LBFGS):
+            optimizer._numel_cache = None  # torch counts the pixels once
     return objective
 
 

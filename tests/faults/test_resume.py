@@ -38,6 +38,14 @@ def test_every_initial_value_resumes(tmp_path, init):
     assert files_of(straight.folder) == files_of(advance(tmp_path / "b", 9, init=init).folder)
 
 
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_coarse_to_fine_resumes_on_either_side_of_the_enlargement(tmp_path, stop):
+    values = {"size": 96, "scales": 2, "scale_iterations": 3}
+    straight = advance(tmp_path / "a", 6, **values)
+    advance(tmp_path / "b", stop, **values)
+    assert files_of(straight.folder) == files_of(advance(tmp_path / "b", 6, **values).folder)
+
+
 @given(
     stops=st.lists(st.integers(0, 11), max_size=3),
     init=st.sampled_from(INITIAL_VALUES),

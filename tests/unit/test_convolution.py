@@ -6,6 +6,7 @@ from torch.nn.functional import conv2d, max_pool2d
 
 import nstlab as lab
 from nstlab.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
+from nstlab.initial import cover
 from nstlab.optimise import Objective, set_up
 from nstlab.settings import Settings, layer_names
 
@@ -95,7 +96,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def gradient_of(settings: Settings, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    content, style = (lab.load_image(name, 400)[:, :, : size[0], : size[1]].to(dtype) for name in ("astronaut", "swirl"))
+    content, style = (cover(lab.load_image(name, 400), *size).to(dtype) for name in ("astronaut", "swirl"))
     net = lab.load_vgg19(device="cpu", convolution=settings.convolution, precision=settings.precision).to(dtype)
     x = net.prepare((content + style) / 2).requires_grad_()
     Objective(net, content, style, settings)(x)["total"].backward()

@@ -89,3 +89,19 @@ def test_with_only_style_the_content_picture_does_not_matter(small):
 def test_cuda_agrees_with_the_cpu(small):
     one, other = (list(lab.transfer(Settings(**small | {"device": d}, iterations=5)))[-1] for d in ("cpu", "cuda"))
     assert one.losses["total"] == pytest.approx(other.losses["total"], rel=0.02)
+
+
+def test_coarse_to_fine_starts_small_and_ends_at_size(small):
+    settings = Settings(**small | {"size": 160, "style": "astronaut"}, scales=3, scale_iterations=2, iterations=5)
+    done = list(lab.transfer(settings))
+    assert [step.image.shape[2] for step in done] == [40, 40, 80, 80, 160, 160]
+    objective, _ = set_up(settings.with_(scales=1))
+    last = {name: float(value) for name, value in objective(objective.net.prepare(done[-1].image)).items()}
+    assert done[-1].losses == pytest.approx(last, rel=1e-3)  # judged by the full-size pictures
+
+
+def test_a_larger_picture_is_the_smaller_one_enlarged(small):
+    settings = Settings(**small | {"size": 96}, scales=2, scale_iterations=1, iterations=1)
+    first, second = lab.transfer(settings)
+    shrunk = torch.nn.functional.interpolate(second.image, first.image.shape[2:], mode="area")
+    assert 255 * (shrunk - first.image).abs().mean() < 6  # one update lies between them
