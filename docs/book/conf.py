@@ -22,6 +22,8 @@ html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+html_show_search_summary = False  # it would fetch pages, which a browser refuses to a page from a file
+html_context = {"default_mode": "light"}
 html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,

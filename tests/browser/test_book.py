@@ -36,7 +36,8 @@ def open_page(book, chromium):
         contexts.append(chromium.new_context(viewport={"width": width, "height": 1000}, color_scheme="light"))
         page = contexts[-1].new_page()
         page.on("request", lambda request: asked.append(request.url))
-        page.goto((book / "site" / name).as_uri(), wait_until="load")
+        name, _, query = name.partition("?")
+        page.goto(f"{(book / 'site' / name).as_uri()}?{query}", wait_until="load")
         return page
 
     yield open_it
