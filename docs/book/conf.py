@@ -33,7 +33,8 @@ html_theme_options = {
 
 
 def _mathml(tex, as_block=False):
-    return tex2mathml(tex.replace(r"\dots", r"\ldots"), as_block=as_block)
+    tex = tex.replace(r"\dots", r"\ldots").replace(r"\operatorname", r"\,\operatorname")
+    return tex2mathml(tex, as_block=as_block)
 
 
 def _inline(self, node):

@@ -145,7 +145,7 @@ def held_pictures(model: str, state: dict) -> list[tuple[str, str]]:
         for buffer in state[name].get("buffers", []):
             data = base64.b64decode(buffer["data"])
             kind = "png" if data[:4] == b"\x89PNG" else "jpeg" if data[:2] == b"\xff\xd8" else None
-            if kind and len(data) > 5000:
+            if kind and len(data) > 1000:
                 found[hashlib.sha256(data).digest()] = (kind, base64.b64encode(data).decode())
         text = json.dumps(state[name].get("state", {}))
         waiting += [part.split('"')[0] for part in text.split("IPY_MODEL_")[1:]]
