@@ -44,11 +44,11 @@ SMALL = {
     "02": {"size": 64, "layers": ["relu2_1"]},
     "03": {"size": 48, "iterations": 2, "channels": 1, "favourite_size": 32, "favourite_iterations": 2},
     "04": {"size": 64, "iterations": 4},
-    "05": {"size": 32, "iterations": 2},
-    "06": {"size": 32, "iterations": 2},
-    "07": {"size": 32, "iterations": 16, "short": 6},
+    "05": {"size": 40, "iterations": 2},
+    "06": {"size": 40, "iterations": 2},
+    "07": {"size": 40, "iterations": 16, "short": 6},
 }
-SMALL_SWEEP = ["--set", "size=32", "--set", "iterations=2"]
+SMALL_SWEEP = ["--set", "size=40", "--set", "iterations=2"]
 
 PARTS = {
     "Begin": ["00"],

@@ -11,6 +11,7 @@ from PIL import Image
 from nstlab import course
 from nstlab.settings import RequestError
 from nstlab.storage import home
+from nstlab.sweeps import notebook_parameters
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +90,13 @@ def test_a_widget_becomes_the_pictures_that_it_holds(make_book):
     ready = make_book.ready_for_print(book, set())
     assert f"data:image/png;base64,{data}" in ready.cells[0].outputs[0].data["text/html"]
     assert "widgets" not in ready.metadata  # nothing asks for a script from a network
+
+
+@pytest.mark.parametrize("kind", ["GOOD", "SMALL"])
+def test_the_book_asks_for_parameters_that_notebooks_have(make_book, kind):
+    wanted = getattr(make_book, kind)
+    for chapter in course.chapters():
+        known = notebook_parameters(chapter.path)
+        for name, value in wanted.get(chapter.number, {}).items():
+            assert name in known, f"{chapter.name} has no parameter {name}"
+            assert name != "size" or value >= 39, "the style pictures would be less than 32 pixels high"
