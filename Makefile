@@ -9,7 +9,7 @@ settings = $(if $(CONTENT),--content "$(CONTENT)") $(if $(STYLE),--style "$(STYL
            $(if $(ITERATIONS),--set iterations=$(ITERATIONS)) $(foreach pair,$(SET),--set $(pair))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run lab test lint clean-out styles
+.PHONY: help install run lab test lint book gallery clean-out styles
 
 help:  ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ test: install  ## run the whole test suite
 
 lint: install  ## check the code's style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+book: install  ## make a web site of all notebooks, out/book/site/index.html (SMALL=1: small parameters; ONLY=00,04)
+	$(BIN)/python docs/book/make_book.py $(if $(SMALL),--small) $(if $(ONLY),--only $(ONLY))
+
+gallery: install  ## paint content x style onto one sheet, docs/gallery.jpg, with the command for each
+	$(BIN)/python docs/make_gallery.py
 
 clean-out:  ## empty out/: every file of every run goes, the folders stay
 	find out -type f ! -name .gitkeep -delete

@@ -1,5 +1,6 @@
 """Records in, matplotlib figures out; nothing is computed here."""
 
+from nstlab.plots.courses import bars, by_layer, drift, film_strips, over_iterations, picture_table
 from nstlab.plots.features import box_colours, feature_card, overlay_png, png, position_card
 from nstlab.plots.layers import (
     comparison,
@@ -23,13 +24,17 @@ from nstlab.plots.sweeps import (
 )
 
 __all__ = [
+    "bars",
     "box_colours",
+    "by_layer",
     "clusters",
     "comparison",
     "contact_sheet",
+    "drift",
     "favourites",
     "feature_card",
     "film_strip",
+    "film_strips",
     "gradient_shares",
     "knob_sensitivity",
     "layer_card",
@@ -37,7 +42,9 @@ __all__ = [
     "loss_surfaces",
     "losses",
     "network",
+    "over_iterations",
     "overlay_png",
+    "picture_table",
     "pictures",
     "png",
     "position_card",

@@ -17,7 +17,7 @@ from nstlab.sweeps import notebook_parameters
 
 ORDER = ["settings", "storage", "images", "weights", "convolution", "vgg19", "losses", "initial", "optimise"]
 ORDER += ["manifest", "history", "checkpoints", "runs", "receptive_fields", "features", "reconstructions"]
-ORDER += ["dissect"]
+ORDER += ["dissect", "course"]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "dask[distributed]": "dask"}
 
 

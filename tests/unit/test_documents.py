@@ -1,0 +1,116 @@
+"""Links lead somewhere, words are spelt right, and what is said in several places agrees."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import urllib.parse
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from nstlab import course
+from nstlab.settings import Settings
+from nstlab.storage import home
+
+DOCUMENTS = sorted(
+    path
+    for path in [*home().glob("*.md"), *home().glob("docs/*.md"), *home().glob("notebooks/*.md")]
+    + list(home().glob("notebooks/*.ipynb"))
+)
+PLANNED = {"08_network_reduction.ipynb", "09_evaluation.ipynb"}  # a link to them is right before they are there
+
+
+def prose(path: Path) -> str:
+    """The Markdown of a document, without its code."""
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a document's headings, as GitHub and the book make them."""
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def dead_links(path: Path) -> list[str]:
+    """The relative links of a document that lead nowhere."""
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = urllib.parse.unquote(link).partition("#")
+        target = path.parent / name if name else path
+        if not target.exists():
+            dead += [link] if target.name not in PLANNED else []
+        elif anchor and target.suffix in (".md", ".ipynb") and anchor not in anchors(prose(target)):
+            dead.append(link)
+    return dead
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_resolve(path):
+    assert not dead_links(path)
+
+
+def test_a_dead_link_is_found(tmp_path):
+    (tmp_path / "a.md").write_text("# One two\n[x](#one-two) [y](#three) [z](gone.md) [w](a.md#one-two) `[c](code.md)`")
+    assert dead_links(tmp_path / "a.md") == ["#three", "gone.md"]
+
+
+def test_spelling():
+    pytest.importorskip("codespell_lib", reason="codespell is a development dependency: pip install -e .[dev]")
+    places = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "notebooks", "nstlab", "data", "tests"]
+    command = [sys.executable, "-m", "codespell_lib", *places]
+    checked = subprocess.run(command, cwd=home(), capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_spelling_check_finds_a_slip(tmp_path):
+    pytest.importorskip("codespell_lib", reason="codespell is a development dependency: pip install -e .[dev]")
+    (tmp_path / "slip.md").write_text("this was " + "rec" + "ieved\n")
+    command = [sys.executable, "-m", "codespell_lib", str(tmp_path / "slip.md")]
+    assert subprocess.run(command, capture_output=True, text=True).returncode
+
+
+def test_readme_lists_every_notebook_and_its_number():
+    table = (home() / "README.md").read_text(encoding="utf-8")
+    for chapter in course.chapters():
+        assert re.search(rf"^\| \[?{chapter.number} ", table, re.M), f"README's table lacks {chapter.name}"
+
+
+def test_teachers_readme_plans_every_notebook():
+    text = (home() / "notebooks" / "README.md").read_text(encoding="utf-8")
+    assert {chapter.path.name for chapter in course.chapters()} <= set(re.findall(r"\((\d\d_\w+\.ipynb)\)", text))
+
+
+def test_versions_and_names_agree():
+    project = tomllib.loads((home() / "pyproject.toml").read_text())["project"]
+    readme = (home() / "README.md").read_text(encoding="utf-8")
+    least = project["requires-python"].removeprefix(">=")
+    pins = (home() / "constraints.txt").read_text().splitlines()
+    assert f"Python {least}" in pins[0] and f"Python {least}" in readme
+    assert f"name: {project['name']}" in (home() / "environment.yml").read_text()
+    assert readme.startswith(f"# {project['name']}\n")
+    for command in re.findall(r"^make ([a-z-]+)", readme, re.M):
+        assert re.search(rf"^{command}:", (home() / "Makefile").read_text(), re.M), command
+
+
+def test_notebooks_use_the_words_of_settings():
+    """A parameter that sounds like a setting is one, under the same name."""
+    from nstlab.sweeps import notebook_parameters
+
+    own = {"out", "explore", "row", "column", "layers", "channels", "favourite_size", "favourite_iterations"}
+    own |= {"seeds", "strengths", "short", "rates", "lbfgs_rates", "histories", "sweep", "same"}
+    for chapter in course.chapters():
+        if chapter.number in ("08", "09"):
+            continue  # their own tests hold their parameters
+        unknown = set(notebook_parameters(chapter.path)) - set(Settings.model_fields) - own
+        assert not unknown, f"{chapter.name}: {unknown}"
+        kernel = nbformat.read(chapter.path, as_version=4).metadata.kernelspec
+        assert kernel.name == "python3", chapter.name
