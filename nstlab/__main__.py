@@ -49,8 +49,8 @@ def run(
     if notebook:
         from nstlab.sweeps import run_notebook
 
-        Settings.from_text(texts)  # refuses here what no notebook could take
-        computed = run_notebook(notebook, {name: _typed(name, text) for name, text in texts.items()}, out)
+        settings = Settings.from_text(texts)  # refuses here what no notebook could take
+        computed = run_notebook(notebook, {name: getattr(settings, name) for name in texts}, out)
         click.echo(f"notebook  {computed.folder / 'notebook.ipynb'}")
     else:
         computed = Run(_settings(source, texts), out)
@@ -92,14 +92,11 @@ def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
 def _settings(source: Path | None, texts: dict[str, str]) -> Settings:
     from nstlab.images import read_settings
 
-    changed = Settings.from_text(texts)
     if source is None:
-        return changed
-    return read_settings(source).with_(**{name: getattr(changed, name) for name in texts})
-
-
-def _typed(name: str, text: str) -> Any:
-    return getattr(Settings.from_text({name: text}), name) if name in Settings.model_fields else text
+        return Settings.from_text(texts)
+    return read_settings(source).with_(
+        **{name: None if text.lower() == "none" else text for name, text in texts.items()}
+    )
 
 
 def _say_differences(run: Any, source: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.convolution import convolve
+from nstlab.minimal_effort import keep_strongest
 from nstlab.settings import RequestError, layer_names, unknown
 from nstlab.weights import Weights, read_weights
 
@@ -82,6 +83,8 @@ class VGG19(nn.Module):
             self.register_buffer(key.replace(".", "_"), tensor)  # buffers: nothing here is trained
         pairs = [t.shape[1::-1] for key, t in weights.tensors.items() if key.endswith("weight")]
         self.layers = describe_layers(tuple(pair) for pair in pairs)
+        self.channel_weights: dict[str, torch.Tensor] = {}  # of a reduced network; see nstlab.reduction
+        self.gradient_kept = 1.0  # see nstlab.minimal_effort
 
     def prepare(self, image: torch.Tensor) -> torch.Tensor:
         """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, what the network takes."""
@@ -101,7 +104,8 @@ class VGG19(nn.Module):
         """One function of the sequence: layer `name` applied to the output of the layer before it."""
         kind = self.layer(name).kind
         if kind == "conv":
-            return convolve(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
+            z = convolve(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
+            return keep_strongest(z, self.gradient_kept) if self.gradient_kept < 1 else z
         if kind == "relu":
             return x.relu()  # never in place: the conv layer's activation stays
         return max_pool2d(x, 2) if self.pooling == "max" else avg_pool2d(x, 2)

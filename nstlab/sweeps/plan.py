@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from nstlab.images import load_image
 from nstlab.manifest import run_id
 from nstlab.runs import Run
-from nstlab.settings import RequestError, Settings, unknown
+from nstlab.settings import Contradiction, RequestError, Settings, unknown
 from nstlab.storage import home
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 
@@ -223,6 +224,8 @@ def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str,
             try:
                 settings = Settings.from_text({name: text})
                 fixed[name] = settings.model_dump(mode="json")[name]
+            except Contradiction:
+                fixed[name] = yaml.safe_load(text)  # the points say whether it goes with the rest
             except RequestError as error:
                 faults.append(f"--set {error}")
         else:
@@ -262,7 +265,8 @@ def _value_faults(content: dict[str, Any]) -> list[str]:
     for where, name, value in _pairs(content):
         try:
             if name in Settings.model_fields:
-                Settings(**{name: value})
+                with suppress(Contradiction):  # alone it may not do; the points are checked as a whole
+                    Settings(**{name: value})
             elif not _is_plain(value):
                 raise RequestError(f"{name} = {value!r}: only numbers, text, true, false, null and lists of them")
         except RequestError as error:
