@@ -21,7 +21,7 @@ from nstlab.storage import home
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 
 MOST_POINTS = 10_000  # without being asked twice
-KEYS = ("name", "notebook", "fixed", "grid", "points", "made_with")
+KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "made_with")
 ONCE = "explore"
 """A notebook's parameter that says whether it also computes runs beside its own.
 
@@ -193,6 +193,8 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
     name = content.get("name", "sweep")
     if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
         faults.append(f"name: {name!r} cannot be a folder's name")
+    if not isinstance(content.get("evaluate", False), bool):
+        faults.append("`evaluate:` is true or false: whether the table has the figures of nstlab.evaluation")
     if not isinstance(content["fixed"], dict):
         faults.append("`fixed:` must be NAME: VALUE pairs")
     if ("grid" in content) == ("points" in content):
