@@ -77,6 +77,7 @@ def merge(a: torch.Tensor, outgoing: torch.Tensor, count: int, angle: float | No
     """
     a = a.double()
     N = len(a)
+    count = count if angle is None else 1
     T, shift = torch.eye(N, dtype=a.dtype, device=a.device), a.new_zeros(N)
     gone: set[int] = set()
     for i, j in _complementary(a, angle if angle is not None else COMPLEMENTARY):
@@ -123,7 +124,7 @@ def _merge_nearest(
     for i in gone:
         θ[i], θ[:, i] = torch.inf, torch.inf
     inner = a @ a.T  # ⟨a_i, a_j⟩
-    while len(a) - len(gone) > (count if angle is None else 1):
+    while len(a) - len(gone) > count:
         i, j = divmod(int(θ.argmin()), len(a))
         if angle is not None and not float(θ[i, j]) < angle:
             return

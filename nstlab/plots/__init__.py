@@ -12,6 +12,15 @@ from nstlab.plots.layers import (
 )
 from nstlab.plots.pictures import film_strip, losses, pictures, save_figure, triptych
 from nstlab.plots.reconstructions import favourites, gradient_shares, reconstruction_quality, reconstructions
+from nstlab.plots.reduction import (
+    angle_histograms,
+    cross_table,
+    feature_pairs,
+    metric_ranks,
+    reduction_curves,
+    tiles,
+    tolerance,
+)
 from nstlab.plots.sweeps import (
     clusters,
     knob_sensitivity,
@@ -23,12 +32,15 @@ from nstlab.plots.sweeps import (
 )
 
 __all__ = [
+    "angle_histograms",
     "box_colours",
     "clusters",
     "comparison",
     "contact_sheet",
+    "cross_table",
     "favourites",
     "feature_card",
+    "feature_pairs",
     "film_strip",
     "gradient_shares",
     "knob_sensitivity",
@@ -36,6 +48,7 @@ __all__ = [
     "layer_profile",
     "loss_surfaces",
     "losses",
+    "metric_ranks",
     "network",
     "overlay_png",
     "pictures",
@@ -44,10 +57,13 @@ __all__ = [
     "receptive_fields",
     "reconstruction_quality",
     "reconstructions",
+    "reduction_curves",
     "save_figure",
     "save_sheet",
     "scale",
     "sweep_sheets",
+    "tiles",
+    "tolerance",
     "trade_off",
     "triptych",
     "value_label",
