@@ -16,11 +16,11 @@ from nstlab.plots.pictures import LAYER_COLOURS, show
 MARKS = "osD^vP*X<>"
 
 
-def reduction_curves(table: pd.DataFrame, xs: Mapping[str, str], floor: float = 0.0) -> Figure:
-    """The share of the gain that each reduced network keeps, over what it costs; one panel a cost.
+def reduction_curves(table: pd.DataFrame, xs: Mapping[str, str]) -> Figure:
+    """What each reduced network keeps, over what it costs; one panel a cost.
 
-    table: one row a run: `technique`, `kept` (1 as good as the whole network, 0 as the initial value), and the
-    columns of `xs`, column -> axis label, each a share of the whole network's. floor: where the untrained is.
+    table: one row a run: `technique`, `kept` (1 as good as the whole network, 0 as untrained weights), and the
+    columns of `xs`, column -> axis label, each a share of the whole network's.
     """
     figure, axes = plt.subplots(1, len(xs), figsize=(13, 4.9), sharey=True, layout="constrained")
     techniques = list(dict.fromkeys(table["technique"]))
@@ -32,21 +32,17 @@ def reduction_curves(table: pd.DataFrame, xs: Mapping[str, str], floor: float = 
             axis.plot(rows[column], rows["kept"], line, marker=MARKS[k % len(MARKS)], color=colour, label=technique)
         axis.axhline(1, color="#111111", linewidth=1)
         axis.axhline(0, color="#999999", linewidth=1, linestyle=":")
-        axis.axhline(floor, color="#b33", linewidth=1, linestyle=":")
-        axis.set(xscale="log", xlabel=label, ylim=(min(floor, 0) - 0.15, 1.1))
+        axis.set(xscale="log", xlabel=label, ylim=(min(float(table["kept"].min()), 0) - 0.12, 1.12))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         axis.set_xticks([share for share in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)])
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     first = np.atleast_1d(axes)[0]
-    first.set_ylabel("share of the gain kept")
+    first.set_ylabel("kept (whole network 100 %, untrained 0 %)")
     first.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
-    first.annotate("as good as the whole network", (0.02, 1.01), xycoords=("axes fraction", "data"), fontsize=8)
-    first.annotate("no better than the initial value", (0.02, 0.01), xycoords=("axes fraction", "data"), fontsize=8)
-    first.annotate(
-        "untrained weights", (0.02, floor + 0.01), xycoords=("axes fraction", "data"), fontsize=8, color="#b33"
-    )
+    for text, height in {"as good as the whole network": 1.0, "no better than untrained weights": 0.0}.items():
+        first.annotate(text, (0.02, height + 0.01), xycoords=("axes fraction", "data"), fontsize=8)
     handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.suptitle("Higher is better, further left is smaller: who stays up longest on the way to the left?")

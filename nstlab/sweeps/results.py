@@ -66,3 +66,36 @@ def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:
     height = sheet.shape[2] // -(-len(table) // COLUMNS)
     tiles = [divmod(k, COLUMNS) for k in range(len(table))]
     return table, [sheet[:, :, r * height : (r + 1) * height, c * side : (c + 1) * side] for r, c in tiles]
+
+
+def technique(row: pd.Series) -> str:
+    """What was done to the network in a row of a table: "contribution, refit", "whole", "untrained".
+
+    >>> technique(pd.Series({"reduction": "weight_sharing", "refit": False, "weights": "original-8bit"}))
+    'weight sharing'
+    """
+    if row.get("weights") == "random":
+        return "untrained"
+    if pd.isna(row["reduction"]):
+        return "whole"
+    return row["reduction"].replace("_", " ") + (", refit" if row.get("refit") else "")
+
+
+def strength(row: pd.Series) -> str:
+    """How much of it was done: "50% fewer", "2 bits", "4 bits, 80% pruned"; empty for the whole network.
+
+    >>> strength(pd.Series({"amount": 0.0, "bits": 4.0, "sparsity": 0.8}))
+    '4 bits, 80% pruned'
+    """
+    words = []
+    if row.get("amount", 0) > 0:
+        words.append(f"{row['amount']:.0%} fewer")
+    if pd.notna(row.get("angle")):
+        words.append(f"under {row['angle']:g}°")
+    if pd.notna(row.get("bits")):
+        words.append(f"{row['bits']:g} bit" + ("s" if row["bits"] > 1 else ""))
+    if row.get("sparsity", 0) > 0:
+        words.append(f"{row['sparsity']:.0%} pruned")
+    if row.get("gradient_kept", 1) < 1:
+        words.append(f"{row['gradient_kept']:.0%} of gradient")
+    return ", ".join(words)
