@@ -137,8 +137,8 @@ def cross_table(table: pd.DataFrame, title: str = "") -> Figure:
     axis.set_yticks(range(len(table)), table.index, fontsize=9)
     axis.set(xlabel="scored by", ylabel="optimised by")
     bar = figure.colorbar(image, ax=axis, label="left of the content picture's score")
-    ticks = [t for t in (-3, -2, -1, 0, 1) if image.norm.vmin <= t <= image.norm.vmax]
-    bar.set_ticks(ticks, labels=[f"{10.0**t:g}" for t in ticks])
+    ticks = [t for t in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0) if image.norm.vmin <= np.log10(t) <= image.norm.vmax]
+    bar.set_ticks(np.log10(ticks), labels=[f"{t:g}" for t in ticks])
     figure.suptitle(title)
     return figure
 

@@ -85,8 +85,11 @@ def write(controls: dict[str, Any], settings: Settings) -> None:
             add_picture(control, value)
         if isinstance(control, w.Dropdown) and value not in [option[1] for option in control.options]:
             value = "auto"  # a device that is not there
-        shown = "" if name in REDUCTION and value == Settings.model_fields[name].default else _as_text(value)
-        control.value = shown if name in FREE_TEXT else list(value) if isinstance(value, tuple) else value
+        if name in FREE_TEXT:
+            at_default = name in REDUCTION and value == Settings.model_fields[name].default
+            control.value = "" if at_default else _as_text(value)
+        else:
+            control.value = list(value) if isinstance(value, tuple) else value
 
 
 def add_picture(control: PictureChoice, path: str) -> None:
