@@ -121,6 +121,9 @@ def _say_differences(run: Any, source: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
 @click.option("--yes", is_flag=True, help="More than 10 000 runs are meant.")
 @click.option("--report", is_flag=True, help="Also notebook 10 about it, as one HTML file.")
+@click.option(
+    "--store", is_flag=True, help="Also keep the table and pictures in notebooks/results/, for the notebooks."
+)
 def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
     """A grid of runs: FILE is a YAML file, or the name of one in notebooks/sweeps/.
 

@@ -1,10 +1,19 @@
-"""The losses of neural style transfer: pure functions, activations in, a scalar out."""
+"""The losses of neural style transfer: pure functions, activations in, a scalar out.
+
+A style loss compares two *statistics* of activations that do not say where things are. `STYLE_LOSSES` has them
+by the names of `Settings.style_loss`. Whatever is drawn at random is drawn from a seed, the same way each time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import interpolate
+
+DIRECTIONS = 32  # that sliced Wasserstein projects on
+SAMPLES = 256  # positions that the Gaussian MMD compares, at most
 
 
 def gram(activation: torch.Tensor) -> torch.Tensor:
@@ -51,19 +60,164 @@ def style_loss(G: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
     return ((G - A) / G.shape[0]).square().mean()
 
 
-def layer_weights(chosen: Sequence[float] | str | None, style_grams: Sequence[torch.Tensor]) -> tuple[float, ...]:
+def absolute_content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
+    """mean over (C, H, W) of |F - P|, in grey levels: L1 in place of L2, which forgives single large differences.
+
+    >>> absolute_content_loss(torch.full((1, 2, 3, 3), 5.0), torch.full((1, 2, 3, 3), 3.0))
+    tensor(2.)
+    """
+    return (F - P).abs().mean()
+
+
+def absolute_style_loss(G: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
+    """mean over (N, N) of |G - A| / N, for two Grams: `style_loss` with L1 in place of L2.
+
+    >>> absolute_style_loss(torch.full((2, 2), 6.0), torch.full((2, 2), 2.0))
+    tensor(2.)
+    """
+    return ((G - A) / G.shape[0]).abs().mean()
+
+
+def mean_std(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """μ and σ of each feature over the positions, (2, N): Li et al. 2017's batch normalisation statistics.
+
+    σ² is the biased variance and 10⁻⁶ (so that a feature that never acts has a gradient). seed is not used.
+
+    >>> mean_std(torch.tensor([[[[1.0, 3.0]]]])).round()
+    tensor([[2.],
+            [1.]])
+    """
+    F = activation.flatten(2)[0]  # (N, M)
+    return torch.stack([F.mean(1), (F.var(1, correction=0) + 1e-6).sqrt()])
+
+
+def mean_std_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """mean over the N features of (Δμ)² + (Δσ)², in squared grey levels (Li et al. 2017, eq. 10)."""
+    return (a - b).square().sum(0).mean()
+
+
+def samples(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """The activation at some positions, (S, N): S = min(M, 256) of the M, drawn from `seed` without repetition."""
+    F = activation.flatten(2)[0]  # (N, M)
+    draw = torch.Generator().manual_seed(seed)
+    at = torch.randperm(F.shape[1], generator=draw)[:SAMPLES].sort().values
+    return F[:, at.to(F.device)].T.contiguous()
+
+
+def mmd_gaussian_loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """MMD² = E k(x, x') - 2 E k(x, y) + E k(y, y') of two sets of samples, (S, N) and (S', N); from 0 to 2.
+
+    k(x, y) = exp(-‖x - y‖²/(2h²)), h² the mean squared distance in y, the target (Gretton et al. 2012, the
+    biased estimator; Li et al. 2017 for style). Of h's order two sets look alike or not; far beyond it k is 0
+    and so is the gradient.
+    """
+    yy = _squared_distances(y, y)
+    h = yy.detach().mean().clamp_min(1e-12)
+    kernels = [torch.exp(-d / (2 * h)).mean() for d in (_squared_distances(x, x), _squared_distances(x, y), yy)]
+    return kernels[0] - 2 * kernels[1] + kernels[2]
+
+
+def _squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    between = x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T
+    return between.clamp_min(0)
+
+
+def projections(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """The activation seen along 32 directions drawn from `seed`, each sorted: (32, M), in grey levels.
+
+    A direction is uniform on the unit sphere of the N features, and the same in every call.
+    """
+    F = activation.flatten(2)[0]  # (N, M)
+    draw = torch.Generator().manual_seed(seed)
+    θ = torch.randn(DIRECTIONS, F.shape[0], generator=draw)
+    θ = (θ / θ.norm(dim=1, keepdim=True)).to(F)
+    return (θ @ F).sort(dim=1).values
+
+
+def sliced_wasserstein_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """mean over directions of ‖sort(θᵀF) - sort(θᵀS)‖²/M: squared 2-Wasserstein distances in one dimension.
+
+    a (K, M) and b (K, M'): where M' differs, b's quantiles are interpolated. (Bonneel et al. 2015; Heitz et al.
+    2021 for textures.) It is 0 only where the two have the same distribution along all these directions.
+
+    >>> sliced_wasserstein_loss(torch.zeros(1, 4), torch.full((1, 2), 3.0))
+    tensor(9.)
+    """
+    if a.shape != b.shape:
+        b = interpolate(b[None], a.shape[1], mode="linear", align_corners=False)[0]
+    return (a - b).square().mean()
+
+
+def firing(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """B Bᵀ / M, (N, N), B = 1[F > 0]: the share of positions where two features are on together; in [0, 1].
+
+    Its gradient is 0 almost everywhere, so the one of σ(F/τ) is passed on instead (straight through; Bengio et
+    al. 2013), τ the layer's mean |F|. After a ReLU a feature that is off has none: with conv layers it has.
+    seed is not used.
+
+    >>> firing(torch.tensor([[[[1.0, 3.0]], [[0.0, 2.0]]]]))
+    tensor([[1.0000, 0.5000],
+            [0.5000, 0.5000]])
+    """
+    F = activation.flatten(2)[0]  # (N, M)
+    soft = torch.sigmoid(F / F.detach().abs().mean().clamp_min(1e-12))
+    B = soft + ((F > 0).to(F) - soft).detach()
+    return B @ B.T / F.shape[1]
+
+
+def firing_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """mean over (N, N) of the squared difference of how often two features fire together; in [0, 1]."""
+    return (a - b).square().mean()
+
+
+@dataclass(frozen=True)
+class StyleLoss:
+    """A way to compare styles: the statistic of an activation, given a seed, and the loss of two statistics.
+
+    power: of 1/N in the loss; a reduced network's loss is brought to the full N by it.
+    """
+
+    statistic: Callable[[torch.Tensor, int], torch.Tensor]
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    power: int
+
+
+def _gram(activation: torch.Tensor, seed: int) -> torch.Tensor:
+    return gram(activation)
+
+
+STYLE_LOSSES = {
+    "gram": StyleLoss(_gram, style_loss, 4),
+    "gram_l1": StyleLoss(_gram, absolute_style_loss, 3),
+    "mean_std": StyleLoss(mean_std, mean_std_loss, 1),
+    "mmd_gaussian": StyleLoss(samples, mmd_gaussian_loss, 0),
+    "sliced_wasserstein": StyleLoss(projections, sliced_wasserstein_loss, 1),
+    "binarised": StyleLoss(firing, firing_loss, 2),
+}
+"""By the names of `Settings.style_loss`."""
+
+CONTENT_LOSSES = {"l2": content_loss, "l1": absolute_content_loss}
+"""By the names of `Settings.content_loss`; in both N occurs as 1/N."""
+
+
+def layer_weights(
+    chosen: Sequence[float] | str | None,
+    styles: Sequence[torch.Tensor],
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = style_loss,
+) -> tuple[float, ...]:
     """w_l, one weight for each style layer: 1 each for None, the given ones, or "balanced".
 
-    Balanced weights make each layer's loss relative to its own style, w_l ∝ 1 / mean((A/N)²), scaled so
-    that Σ_l w_l·mean((A/N)²) stays what it is with w_l = 1 (so k_S keeps its order of magnitude).
+    styles: each layer's statistic (the Gram A, say). Balanced weights make each layer's loss relative to that of
+    its own style against nothing, w_l ∝ 1 / loss(A, 0), for Grams 1 / mean((A/N)²), scaled so that
+    Σ_l w_l·loss(A, 0) stays what it is with w_l = 1 (so k_S keeps its order of magnitude).
 
     >>> layer_weights("balanced", [torch.ones(1, 1), torch.full((1, 1), 3.0)])
     (5.0, 0.5555555555555556)
     """
     if chosen is None:
-        return (1.0,) * len(style_grams)
+        return (1.0,) * len(styles)
     if chosen != "balanced":
         return tuple(chosen)
-    strengths = [float((A.double() / A.shape[0]).square().mean()) for A in style_grams]
+    strengths = [float(loss(A.double(), torch.zeros_like(A, dtype=torch.float64))) for A in styles]
     share = sum(strengths) / max(len(strengths), 1)
     return tuple(share / strength if strength > 0 else 0.0 for strength in strengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -12,9 +13,10 @@ from typing import Any
 import torch
 
 from nstlab.optimise import LEARNING_RATES
+from nstlab.reduction import cost
 from nstlab.settings import Settings
 from nstlab.storage import write_whole
-from nstlab.vgg19 import choose_device
+from nstlab.vgg19 import VGG19, choose_device
 
 FORMAT = 1
 NOT_SHAPING = {"iterations", "frame_every", "device"}
@@ -38,9 +40,18 @@ def run_id(settings: Settings, sha256: dict[str, str]) -> str:
 
 
 def write_manifest(
-    path: Path, run: str, settings: Settings, sha256: dict[str, str], status: str, iteration: int | None
+    path: Path,
+    run: str,
+    settings: Settings,
+    sha256: dict[str, str],
+    status: str,
+    iteration: int | None,
+    network: dict[str, Any] | None = None,
 ) -> None:
-    """Write run.json. `iteration` is the one that can be gone on from, None before the first checkpoint."""
+    """Write run.json. `iteration` is the one that can be gone on from, None before the first checkpoint.
+
+    network: as `describe_network` has it, where the network has been loaded.
+    """
     manifest = {
         "format": FORMAT,
         "id": run,
@@ -48,9 +59,22 @@ def write_manifest(
         "iteration": iteration,
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256,
+        **({"network": network} if network else {}),
         **this_machine(settings),
     }
     write_whole(path, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def describe_network(net: VGG19, settings: Settings, height: int, width: int) -> dict[str, Any]:
+    """The network that a run uses, as run.json has it: its own hash, its features a layer, what it costs.
+
+    A reduced network's hash is that of its tensors. Parameters and multiply-adds are counted up to the deepest
+    layer that the run needs, for a picture of height x width pixels; coded_bytes where weights are shared.
+    """
+    deepest = max((*settings.content_layers, *settings.style_layers), key=lambda name: net.layer(name).index)
+    found = cost(net, height, width, deepest, coded=settings.reduction == "weight_sharing")
+    features = [layer.features for layer in net.layers if layer.kind == "conv"]
+    return {"sha256": net.sha256, "features": features, **dataclasses.asdict(found)}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

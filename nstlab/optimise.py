@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
+from nstlab.distinctiveness import Selection
 from nstlab.images import load_image
 from nstlab.initial import initial_value
-from nstlab.losses import content_loss, gram, layer_weights, style_loss
-from nstlab.settings import RunError, Settings
+from nstlab.losses import CONTENT_LOSSES, STYLE_LOSSES, layer_weights
+from nstlab.reduction import gate_derivatives, reduced
+from nstlab.settings import CHANNEL_REDUCTIONS, RunError, Settings
 from nstlab.vgg19 import VGG19, load_vgg19
+from nstlab.weights import convolutions
 
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0}
 """What `learning_rate=None` means; Adam's is in grey levels."""
@@ -41,7 +44,9 @@ class Step:
 class Objective:
     """L = C + k_S·S for one content and one style picture; their targets are computed once.
 
-    Calling it with a picture in grey levels gives the losses of `Step` as scalar tensors.
+    Calling it with a picture in grey levels gives the losses of `Step` as scalar tensors. With a reduced network
+    the targets are those of that network, and what a channel stands for counts (see `channel_weights` in
+    `nstlab.reduction`).
     """
 
     def __init__(self, net: VGG19, content: torch.Tensor, style: torch.Tensor, settings: Settings) -> None:
@@ -49,11 +54,14 @@ class Objective:
         self.settings = settings
         self.k_S = settings.k_S
         self.shape = content.shape[2:]
+        self.content_of = CONTENT_LOSSES[settings.content_loss]
+        self.style_of = STYLE_LOSSES[settings.style_loss]
         with torch.no_grad():
-            self.P = net(net.prepare(content), keep=settings.content_layers)
+            P = net(net.prepare(content), keep=settings.content_layers)
+            self.P = {name: self._counted(name, activation) for name, activation in P.items()}
             styles = net(net.prepare(style), keep=settings.style_layers)
-            self.A = {name: gram(activation) for name, activation in styles.items()}
-        chosen = layer_weights(settings.style_layer_weights, list(self.A.values()))
+            self.A = {name: self._statistic(name, activation) for name, activation in styles.items()}
+        chosen = layer_weights(settings.style_layer_weights, list(self.A.values()), self.style_of.loss)
         self.w = dict(zip(self.A, chosen, strict=True))
 
     def at(self, size: int) -> Objective:
@@ -64,12 +72,36 @@ class Objective:
         return Objective(self.net, content.to(self.net.mean), style.to(self.net.mean), self.settings)
 
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        F = self.net(x, keep=dict.fromkeys((*self.P, *self.A)))
-        nothing = x.new_zeros(())
-        content = sum((content_loss(F[name], P) for name, P in self.P.items()), nothing) / max(len(self.P), 1)
-        layers = {name: self.w[name] * style_loss(gram(F[name]), A) for name, A in self.A.items()}
+        return self.losses(self.net(x, keep=dict.fromkeys((*self.P, *self.A))))
+
+    def losses(self, F: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The losses from the activations of the content and style layers."""
+        terms = [self._share(name, 1) * self.content_of(self._counted(name, F[name]), P) for name, P in self.P.items()]
+        layers = {
+            name: self.w[name]
+            * self._share(name, self.style_of.power)
+            * self.style_of.loss(self._statistic(name, F[name]), A)
+            for name, A in self.A.items()
+        }
+        nothing = self.net.mean.new_zeros(())
+        content = sum(terms, nothing) / max(len(self.P), 1)
         style = sum(layers.values(), nothing)
         return {"total": content + self.k_S * style, "content": content, "style": style, **layers}
+
+    def _statistic(self, name: str, activation: torch.Tensor) -> torch.Tensor:
+        return self.style_of.statistic(self._counted(name, activation), self.settings.seed)
+
+    def _counted(self, name: str, activation: torch.Tensor) -> torch.Tensor:
+        """An activation, each channel of a reduced layer times what it counts."""
+        c = self.net.channel_weights.get(name)
+        return activation if c is None else activation * c.to(activation).view(1, -1, 1, 1)
+
+    def _share(self, name: str, power: int) -> float:
+        """(n/N)^power: brings a loss that divides by the n channels of a reduced layer to the N of the full one."""
+        if name not in self.net.channel_weights:
+            return 1.0
+        full = next(N for conv, _, N in convolutions() if conv[4] == name[4])
+        return (self.net.layer(name).features / full) ** power
 
 
 LONGEST_STEP = 5.0  # grey levels a pixel, on average; after the first few, steps are shorter by themselves
@@ -188,14 +220,43 @@ def load_pictures(settings: Settings, size: int) -> tuple[torch.Tensor, torch.Te
 def set_up(settings: Settings) -> tuple[Objective, torch.Tensor]:
     """Load what the settings name: the objective, and the initial value in grey levels, ready for `steps`.
 
-    Raises RequestError for a picture, weights or a device that cannot be had.
+    Raises RequestError for a picture, weights, a device or a reduction that cannot be had.
     """
     content, style = load_pictures(settings, settings.size_at(0))
     net = load_vgg19(settings.weights, settings.pooling, settings.device, settings.convolution, settings.precision)
     device = net.mean.device
+    if settings.reduction:
+        net = reduced_network(net, settings, content, style)
     x = net.prepare(initial_value(settings.init, content, style, settings.seed, net.mean.cpu()).to(device))
     objective = Objective(net, content.to(device), style.to(device), settings)
     return objective, x.contiguous().requires_grad_()
+
+
+CALIBRATION = ("astronaut", "coffee", "rocket", "hubble", "swirl", "waves", "glass", "marbling")
+"""The eight sample pictures of `calibration="samples"`: four photographs, four paintings. Chelsea is held out."""
+
+
+def reduced_network(
+    net: VGG19,
+    settings: Settings,
+    content: torch.Tensor,
+    style: torch.Tensor,
+    record: dict[str, Selection] | None = None,
+) -> VGG19:
+    """The network that a run with these settings uses in place of `net`; content and style in [0, 1].
+
+    It loads the calibration pictures and works out what `nstlab.reduction.reduced` needs; sensitivity is taken
+    at the average of the two pictures, where both losses pull. record: as there.
+    """
+    pictures = [content, style]
+    if settings.calibration == "samples":
+        pictures = [load_image(name, settings.size) for name in CALIBRATION]
+    derivatives = None
+    if settings.reduction == "sensitivity":
+        objective = Objective(net, content.to(net.mean), style.to(net.mean), settings)
+        between = net.prepare(initial_value("average", content, style).to(net.mean))
+        derivatives = gate_derivatives(net, between, lambda F: objective.losses(F)["total"])
+    return reduced(net, settings, pictures if settings.reduction in CHANNEL_REDUCTIONS else (), derivatives, record)
 
 
 def transfer(settings: Settings) -> Iterator[Step]:

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from nstlab.checkpoints import Snapshot, read_checkpoint, write_checkpoint
 from nstlab.history import History, read_history
 from nstlab.images import find_picture, load_image, read_settings, save_image
-from nstlab.manifest import differences, read_manifest, run_id, write_manifest
+from nstlab.manifest import describe_network, differences, read_manifest, run_id, write_manifest
 from nstlab.optimise import Objective, Step, make_optimizer, set_up, steps
 from nstlab.settings import RequestError, RunError, Settings
 from nstlab.storage import home, set_aside, sha256_of, write_whole
@@ -194,7 +194,7 @@ class Run:
         objective, x = ready or set_up(self.settings)
         optimizer = make_optimizer(x, self.settings)
         with self._locked(), _one_line_errors(self.folder):
-            writer = _Writer(self, x, optimizer)
+            writer = _Writer(self, x, optimizer, describe_network(objective.net, self.settings, *x.shape[2:]))
             start = writer.resume()
             try:
                 for step in steps(objective, x, optimizer, max(start, self.settings.iterations), start):
@@ -249,8 +249,8 @@ class Run:
 class _Writer:
     """Writes one run's folder while it is computed; the only one that does."""
 
-    def __init__(self, run: Run, x: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        self.run, self.x, self.optimizer = run, x, optimizer
+    def __init__(self, run: Run, x: torch.Tensor, optimizer: torch.optim.Optimizer, network: dict[str, Any]) -> None:
+        self.run, self.x, self.optimizer, self.network = run, x, optimizer, network
         self.history = History(run.folder / "history.csv", run.settings.style_layers)
         self.step: Step | None = None
         self.stored: int | None = None  # the iteration of the newest checkpoint
@@ -317,7 +317,8 @@ class _Writer:
     def describe(self, status: str) -> None:
         """Write run.json."""
         run = self.run
-        write_manifest(run.folder / "run.json", run.id, run.settings, run.sha256, status, self.stored)
+        path = run.folder / "run.json"
+        write_manifest(path, run.id, run.settings, run.sha256, status, self.stored, self.network)
 
     def close(self) -> None:
         self.history.close()

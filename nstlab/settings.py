@@ -17,10 +17,18 @@ BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 INITIAL_VALUES = ("white_noise", "white", "black", "mean", "content", "style", "average")
 WEIGHTS = ("original-8bit", "torchvision", "random")
+STYLE_LOSSES = ("gram", "gram_l1", "mean_std", "mmd_gaussian", "sliced_wasserstein", "binarised")
+CHANNEL_REDUCTIONS = ("distinctiveness", "magnitude", "contribution", "sensitivity", "random")
+"""The reductions that take channels away; each is a way to choose them."""
+REDUCTIONS = (*CHANNEL_REDUCTIONS, "weight_sharing", "minimal_effort")
 
 
 class RequestError(ValueError):
     """What was asked for cannot be done; the message says in one line what would be right."""
+
+
+class Contradiction(RequestError):
+    """Each value can be had, but not all of them together."""
 
 
 class RunError(RuntimeError):
@@ -54,7 +62,8 @@ class Settings(BaseModel):
     """What shapes one transfer. Frozen, validated; to and from JSON as any pydantic model.
 
     Raises RequestError, in one line, for an unknown name (the nearest known one is named) or for a value
-    out of range. A picture is a sample's name or a path; a path is made absolute at once.
+    out of range, and its kind Contradiction for values that do not go together. A picture is a sample's name or a
+    path; a path is made absolute at once.
 
     >>> Settings(k_S=300, init="white_noise").changed()
     {'k_S': 300.0, 'init': 'white_noise'}
@@ -92,10 +101,41 @@ class Settings(BaseModel):
     style_layer_weights: tuple[float, ...] | Literal["balanced"] | None = _knob(
         None, "one weight a style layer; none: 1 each; balanced: each layer's Gram counts the same"
     )
-    style_loss: Literal["gram"] = _knob("gram", "how two activations' styles are compared")
+    style_loss: Literal[STYLE_LOSSES] = _knob("gram", "how two activations' styles are compared; see nstlab.losses")
+    content_loss: Literal["l2", "l1"] = _knob("l2", "how two activations are compared: by squares, or by amounts")
     pooling: Literal["max", "average"] = _knob("max", "how the network halves its resolution")
     weights: str = _knob("original-8bit", "the network: original-8bit, torchvision, random, or a path")
-    seed: int = _knob(0, "the seed of the white noise", "", (0, 999), ge=0, lt=2**63)
+    reduction: Literal[REDUCTIONS] | None = _knob(
+        None, "how the network is made smaller; none: it stays whole (see nstlab.reduction)"
+    )
+    amount: float = _knob(0.0, "the share of its channels that each layer loses", "", (0, 0.9), ge=0, lt=1)
+    angle: float | None = _knob(
+        None,
+        "distinctiveness: channels closer than this are merged, in place of an amount",
+        "degrees",
+        (5, 60),
+        gt=0,
+        le=90,
+    )
+    refit: bool = _knob(False, "whether the next layer is fitted anew by least squares to what it lost")
+    reduced_blocks: tuple[Annotated[int, Field(ge=1, le=5)], ...] = _knob(
+        (1, 2, 3, 4, 5), "the blocks of the network that lose channels"
+    )
+    calibration: Literal["pair", "samples"] = _knob(
+        "pair", "the pictures that channels are judged by: the content and the style, or eight sample pictures"
+    )
+    bits: int | None = _knob(
+        None,
+        "weight sharing: each layer has at most 2^bits different weights; none: as they are",
+        "bits",
+        (1, 8),
+        ge=1,
+        le=8,
+    )
+    sparsity: float = _knob(0.0, "weight sharing: the share of single weights set to 0", "", (0, 0.9), ge=0, lt=1)
+    gradient_kept: float = _knob(
+        1.0, "minimal effort: the share of a gradient that is passed back at each position", "", (0.05, 1), gt=0, le=1
+    )
     scales: int = _knob(
         1, "coarse to fine: how many sizes, each twice the one before, the last is `size`", "", (1, 4), ge=1, le=6
     )
@@ -108,6 +148,7 @@ class Settings(BaseModel):
     precision: Literal["float32", "tf32", "bfloat16"] = _knob(
         "float32", "of the convolutions; tf32 and bfloat16 are for CUDA devices that have them"
     )
+    seed: int = _knob(0, "the seed of the white noise, and of whatever else is drawn", "", (0, 999), ge=0, lt=2**63)
     device: str = _knob("auto", "auto, cpu, cuda, cuda:1, mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     frame_every: int | None = _knob(
         None,
@@ -124,7 +165,9 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise RequestError("; ".join(_one_line(fault) for fault in error.errors())) from None
+            faults = error.errors()
+            kind = RequestError if any(fault["loc"] for fault in faults) else Contradiction
+            raise kind("; ".join(map(_one_line, faults))) from None
 
     @classmethod
     def from_text(cls, pairs: dict[str, str], base: Settings | None = None) -> Settings:
@@ -170,7 +213,7 @@ class Settings(BaseModel):
             raise ValueError("the iterations of the changes must rise, from 1 on")
         return changes
 
-    @field_validator("content_layers", "style_layers", "style_layer_weights", mode="before")
+    @field_validator("content_layers", "style_layers", "style_layer_weights", "reduced_blocks", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str) and value != "balanced":
@@ -222,6 +265,27 @@ class Settings(BaseModel):
                 raise ValueError(f"{len(weights)} style_layer_weights for {len(self.style_layers)} style layers")
             if min(weights, default=0.0) < 0:
                 raise ValueError("style_layer_weights must not be negative")
+        return self
+
+    @model_validator(mode="after")
+    def _reduces(self) -> Settings:
+        """Every knob of a reduction belongs to the reduction that turns it."""
+        channels = " or ".join(CHANNEL_REDUCTIONS)
+        owners = {
+            **dict.fromkeys(("amount", "refit", "reduced_blocks", "calibration"), (CHANNEL_REDUCTIONS, channels)),
+            "angle": (("distinctiveness",), "distinctiveness"),
+            **dict.fromkeys(("bits", "sparsity"), (("weight_sharing",), "weight_sharing")),
+            "gradient_kept": (("minimal_effort",), "minimal_effort"),
+        }
+        for name, (owner, words) in owners.items():
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default and self.reduction not in owner:
+                chosen = f"not {self.reduction}" if self.reduction else "and there is none"
+                raise ValueError(f"{name} = {value}: needs reduction = {words}, {chosen}")
+        if self.angle is not None and self.amount > 0:
+            raise ValueError("angle and amount both say where merging ends: give one of them")
+        if len(set(self.reduced_blocks)) < len(self.reduced_blocks) or not self.reduced_blocks:
+            raise ValueError("reduced_blocks must name at least one of the blocks 1 to 5, each once")
         return self
 
 

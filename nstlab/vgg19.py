@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, convolve, is_fast
+from nstlab.minimal_effort import keep_strongest
 from nstlab.settings import RequestError, layer_names, unknown
 from nstlab.weights import Weights, read_weights
 
@@ -90,6 +91,8 @@ class VGG19(nn.Module):
             self.register_buffer(key.replace(".", "_"), tensor)  # buffers: nothing here is trained
         pairs = [t.shape[1::-1] for key, t in weights.tensors.items() if key.endswith("weight")]
         self.layers = describe_layers(tuple(pair) for pair in pairs)
+        self.channel_weights: dict[str, torch.Tensor] = {}  # of a reduced network; see nstlab.reduction
+        self.gradient_kept = 1.0  # see nstlab.minimal_effort
 
     def prepare(self, image: torch.Tensor) -> torch.Tensor:
         """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, what the network takes."""
@@ -118,15 +121,19 @@ class VGG19(nn.Module):
         """One function of the sequence: layer `name` applied to the output of the layer before it."""
         kind = self.layer(name).kind
         if kind == "conv":
-            if self._is_fast(x):
-                return Convolve.apply(x, self._prepare_convolution(name))
-            weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
-            if self.precision == "bfloat16":
-                return convolve(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
-            return convolve(x, weight, bias)
+            z = self._convolve(name, x)
+            return keep_strongest(z, self.gradient_kept) if self.gradient_kept < 1 else z
         if kind == "relu":
             return x.relu()  # never in place: the conv layer's activation stays
         return max_pool2d(x, 2) if self.pooling == "max" else avg_pool2d(x, 2)
+
+    def _convolve(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        if self._is_fast(x):
+            return Convolve.apply(x, self._prepare_convolution(name))
+        weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
+        if self.precision == "bfloat16":
+            return convolve(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
+        return convolve(x, weight, bias)
 
     def sequence(self, x: torch.Tensor) -> Iterator[tuple[Layer, torch.Tensor]]:
         """(F1, F1(x)), (F2, F2(F1(x))), ...: every layer with its activation, one at a time."""
@@ -169,7 +176,7 @@ class VGG19(nn.Module):
         return found
 
     def _apply_group(self, names: tuple[str, ...], x: torch.Tensor) -> torch.Tensor:
-        if len(names) == 1 or not self._is_fast(x):
+        if len(names) == 1 or not self._is_fast(x) or self.gradient_kept < 1:
             for name in names:
                 x = self.apply_layer(name, x)
             return x

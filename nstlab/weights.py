@@ -81,7 +81,7 @@ def read_weights(weights: str = "original-8bit") -> Weights:
     """
     if weights == "random":
         tensors = _untrained()
-        return Weights(tensors, ORIGINAL_MEAN, _sha256_of_tensors(tensors))
+        return Weights(tensors, ORIGINAL_MEAN, sha256_of_tensors(tensors))
     path = _file(weights)
     sha256 = sha256_of(path)
     if weights == "original-8bit":
@@ -95,7 +95,7 @@ def read_weights(weights: str = "original-8bit") -> Weights:
 
 def weights_sha256(weights: str) -> str:
     """The SHA-256 that `read_weights` would give, without decoding the file."""
-    return _sha256_of_tensors(_untrained()) if weights == "random" else sha256_of(_file(weights))
+    return sha256_of_tensors(_untrained()) if weights == "random" else sha256_of(_file(weights))
 
 
 def import_torchvision() -> ModuleType:
@@ -234,9 +234,10 @@ def _untrained() -> Tensors:
     return tensors
 
 
-def _sha256_of_tensors(tensors: Tensors) -> str:
+def sha256_of_tensors(tensors: Tensors) -> str:
+    """The SHA-256 of tensors by name: of every name with its values, in the order of the names."""
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(key.encode())
-        digest.update(tensors[key].numpy().tobytes())
+        digest.update(tensors[key].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

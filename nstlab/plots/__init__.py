@@ -13,6 +13,15 @@ from nstlab.plots.layers import (
 )
 from nstlab.plots.pictures import film_strip, losses, pictures, save_figure, triptych
 from nstlab.plots.reconstructions import favourites, gradient_shares, reconstruction_quality, reconstructions
+from nstlab.plots.reduction import (
+    angle_histograms,
+    cross_table,
+    feature_pairs,
+    metric_ranks,
+    reduction_curves,
+    tiles,
+    tolerance,
+)
 from nstlab.plots.sweeps import (
     clusters,
     knob_sensitivity,
@@ -24,15 +33,18 @@ from nstlab.plots.sweeps import (
 )
 
 __all__ = [
+    "angle_histograms",
     "bars",
     "box_colours",
     "by_layer",
     "clusters",
     "comparison",
     "contact_sheet",
+    "cross_table",
     "drift",
     "favourites",
     "feature_card",
+    "feature_pairs",
     "film_strip",
     "film_strips",
     "gradient_shares",
@@ -41,6 +53,7 @@ __all__ = [
     "layer_profile",
     "loss_surfaces",
     "losses",
+    "metric_ranks",
     "network",
     "over_iterations",
     "overlay_png",
@@ -51,10 +64,13 @@ __all__ = [
     "receptive_fields",
     "reconstruction_quality",
     "reconstructions",
+    "reduction_curves",
     "save_figure",
     "save_sheet",
     "scale",
     "sweep_sheets",
+    "tiles",
+    "tolerance",
     "trade_off",
     "triptych",
     "value_label",

@@ -16,6 +16,7 @@ has reached `iterations` and the notebook has run to its end; never is it judged
 from nstlab.sweeps.notebook import notebook_parameters, run_notebook
 from nstlab.sweeps.outcome import Outcome, distances, load, sensitivity
 from nstlab.sweeps.plan import Faults, Plan, Point, make_plan, shown
+from nstlab.sweeps.results import store_results, stored_results, strength, technique
 
 __all__ = [
     "Faults",
@@ -29,4 +30,8 @@ __all__ = [
     "run_notebook",
     "sensitivity",
     "shown",
+    "store_results",
+    "stored_results",
+    "strength",
+    "technique",
 ]

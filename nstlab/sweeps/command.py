@@ -21,6 +21,7 @@ from nstlab.sweeps.execution import Resources, resources, run_points
 from nstlab.sweeps.outcome import load, made_with, write_as_run, write_outcome
 from nstlab.sweeps.plan import Plan, Point, make_plan
 from nstlab.sweeps.progress import duration, reached_by
+from nstlab.sweeps.results import store_results
 
 START_SECONDS = 8.0  # of a point, beside its iterations: kernel, imports, loading the network, figures
 PROBE_SIZE = 96  # pixels; small enough to be over in a moment, large enough to say something
@@ -36,6 +37,7 @@ def sweep(
     dry_run: bool = False,
     yes: bool = False,
     report: bool = False,
+    store: bool = False,
 ) -> int:
     """Plan a sweep, say what it will take, run what is missing, write what came out. Returns the exit code.
 
@@ -64,6 +66,9 @@ def sweep(
         if done and not interrupted:
             _leave(plan, report)
     click.echo(f"table     {plan.folder / 'table.csv'}")
+    if store and done == len(plan.points):
+        for path in store_results(load(plan.folder)):
+            click.echo(f"stored    {path}")
     if failures:
         click.echo(f"failures  {plan.folder / 'failures.csv'}")
     if pending:

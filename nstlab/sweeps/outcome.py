@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 import yaml
 
+from nstlab.evaluation import Judge, unreduced
 from nstlab.history import FIRST_COLUMNS
 from nstlab.images import load_image
 from nstlab.reconstructions import similarity
@@ -31,6 +32,7 @@ from nstlab.sweeps.notebook import read_mark
 from nstlab.sweeps.plan import Plan, Point
 
 LOSSES = FIRST_COLUMNS[2:]
+JUDGED_BY = ("content", "style", "size", "style_size", "weights", "pooling", "content_layers", "style_layers", "seed")
 NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_seconds", "run", "path", "picture")
 
 
@@ -159,6 +161,35 @@ def content_similarity(picture: Path, settings: Settings) -> float | None:
     return round(similarity(load_image(picture, size=None), load_image(settings.content, settings.size)), 4)
 
 
+def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `nstlab.evaluation`'s figures and each network's cost, `eval_style_error` and so on.
+
+    It takes a second or two a point, here and not in the points' notebooks: the judge is loaded once for all
+    results of one pair of pictures. Distances to the unreduced result are empty where that is no point of the sweep.
+    """
+    judges: dict[str, Judge] = {}
+    pictures = {
+        row["run"]: load_image(plan.out / row["picture"], size=None) for _, row in table.iterrows() if row["picture"]
+    }
+    rows = []
+    for point in plan.points:
+        if point.run.id not in pictures:
+            rows.append({})
+            continue
+        settings = unreduced(point.settings)
+        ours = {name: getattr(settings, name) for name in JUDGED_BY}
+        if repr(ours) not in judges:
+            judges[repr(ours)] = Judge(settings)
+        judge = judges[repr(ours)]
+        judge.settings = settings  # which may differ in k_S
+        whole = [other.run.id for other in plan.points if other.settings == settings and other.run.id in pictures]
+        found = judge.judge(pictures[point.run.id], pictures[whole[0]] if whole else None)
+        network = point.run.manifest.get("network", {})
+        costs = {f"network_{name}": network.get(name) for name in ("parameters", "multiply_adds", "coded_bytes")}
+        rows.append({f"eval_{name}": value for name, value in found.items()} | costs)
+    return table.join(pd.DataFrame(rows, index=table.index))
+
+
 def history_row(path: Path, iteration: int) -> dict[str, float]:
     """One row of a history.csv, without making a table of all of them. Raises RequestError if it is not there."""
     try:
@@ -175,6 +206,8 @@ def history_row(path: Path, iteration: int) -> dict[str, float]:
 def write_outcome(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
     """Write table.csv and failures.csv; returns the table. failures: run id -> error."""
     table = make_table(plan, failures)
+    if plan.content.get("evaluate"):
+        table = with_evaluation(plan, table)
     _write_csv(table, plan.folder / "table.csv")
     failed = [
         {
@@ -199,7 +232,7 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
     """
     settings = plan.points[0].settings.model_dump(mode="json")
     fixed = {name: settings.get(name, value) for name, value in plan.content["fixed"].items()}
-    kept = {key: plan.content[key] for key in ("grid", "points") if key in plan.content}
+    kept = {key: plan.content[key] for key in ("evaluate", "grid", "points") if key in plan.content}
     made_with = {
         **{package: version(package) for package in ("nstlab", "torch", "papermill", "dask")},
         "python": platform.python_version(),

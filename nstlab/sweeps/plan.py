@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ import yaml
 from nstlab.images import load_image
 from nstlab.manifest import run_id
 from nstlab.runs import Run
-from nstlab.settings import RequestError, Settings, layer_names, unknown
+from nstlab.settings import Contradiction, RequestError, Settings, layer_names, unknown
 from nstlab.storage import home
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 
 MOST_POINTS = 10_000  # without being asked twice
-KEYS = ("name", "notebook", "fixed", "grid", "points", "made_with")
+KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "made_with")
 ONCE = "explore"
 """A notebook's parameter that says whether it also computes runs beside its own.
 
@@ -192,6 +193,8 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
     name = content.get("name", "sweep")
     if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
         faults.append(f"name: {name!r} cannot be a folder's name")
+    if not isinstance(content.get("evaluate", False), bool):
+        faults.append("`evaluate:` is true or false: whether the table has the figures of nstlab.evaluation")
     if not isinstance(content["fixed"], dict):
         faults.append("`fixed:` must be NAME: VALUE pairs")
     if ("grid" in content) == ("points" in content):
@@ -223,6 +226,8 @@ def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str,
             try:
                 settings = _alone(name, None if text.lower() == "none" else text)
                 fixed[name] = settings.model_dump(mode="json")[name]
+            except Contradiction:
+                fixed[name] = yaml.safe_load(text)  # the points say whether it goes with the rest
             except RequestError as error:
                 faults.append(f"--set {error}")
         else:
@@ -262,7 +267,8 @@ def _value_faults(content: dict[str, Any]) -> list[str]:
     for where, name, value in _pairs(content):
         try:
             if name in Settings.model_fields:
-                _alone(name, value)
+                with suppress(Contradiction):  # alone it may not do; the points are checked as a whole
+                    _alone(name, value)
             elif not _is_plain(value):
                 raise RequestError(f"{name} = {value!r}: only numbers, text, true, false, null and lists of them")
         except RequestError as error:

@@ -8,12 +8,16 @@ import ipywidgets as w
 import torch
 
 from nstlab.images import catalogue, sample_pictures
-from nstlab.settings import INITIAL_VALUES, WEIGHTS, RequestError, Settings, layer_names
+from nstlab.settings import INITIAL_VALUES, REDUCTIONS, WEIGHTS, RequestError, Settings, layer_names
 from nstlab.widgets.parts import LayerChoice, LogNumber, PictureChoice
 from nstlab.widgets.pictures import thumbnail
 
 INITIAL_CAPTIONS = {"white_noise": "noise", "content": "content", "style": "style", "average": "average"}
+REDUCTION = ("amount", "angle", "refit", "reduced_blocks", "calibration", "bits", "sparsity", "gradient_kept")
+WHOLE_NUMBERS = ("size", "iterations", "history_size", "scales", "scale_iterations", "seed")
+DROPDOWNS = ("optimizer", "pooling", "style_loss", "content_loss", "calibration", "convolution", "precision")
 FREE_TEXT = ("style_size", "learning_rate", "frame_every", "style_layer_weights", "weights")  # empty: the default
+FREE_TEXT += ("amount", "angle", "reduced_blocks", "bits", "sparsity", "gradient_kept")
 CHANGE_WHILE_RUNNING = ("k_S",)
 CHANGE_WHILE_PAUSED = ("k_S", "iterations", "frame_every", "device")
 
@@ -40,19 +44,23 @@ def make_controls() -> dict[str, Any]:
     controls["k_S"] = LogNumber(
         label="k_S, weight of style", help=about("k_S"), min=low, max=high, ends=["photograph", "painting"]
     )
-    for name in ("size", "iterations", "history_size", "seed"):
+    for name in WHOLE_NUMBERS:
         controls[name] = _whole_number(name)
-    for name in ("optimizer", "pooling", "style_loss"):
+    for name in DROPDOWNS:
         controls[name] = _dropdown(name, [(_words(value), value) for value in _choices(name)])
+    controls["reduction"] = _dropdown("reduction", [("none", None), *((_words(value), value) for value in REDUCTIONS)])
+    controls["refit"] = w.Checkbox(description="refit", tooltip=about("refit"), indent=False)
     controls["device"] = _dropdown("device", devices())
     for name in ("content_layers", "style_layers"):
         controls[name] = LayerChoice(label=_words(name), help=about(name), options=list(layer_names()))
     hints = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "as size"}
     hints |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …"}
-    for name in ("learning_rate", "style_size", "frame_every", "style_layer_weights"):
+    hints |= {"amount": "0", "angle": "none", "reduced_blocks": "1, 2, 3, 4, 5", "bits": "as they are"}
+    hints |= {"sparsity": "0", "gradient_kept": "1"}
+    for name in hints:
         controls[name] = w.Text(description=_words(name), tooltip=about(name), placeholder=hints[name])
     controls["weights"] = w.Combobox(description="weights", tooltip=about("weights"), options=list(WEIGHTS))
-    for name in (*FREE_TEXT, "size", "iterations", "history_size", "seed"):
+    for name in (*FREE_TEXT, *WHOLE_NUMBERS):
         controls[name].continuous_update = False
     for name, control in controls.items():
         control.add_class(f"nst-set-{name}")
@@ -79,7 +87,11 @@ def write(controls: dict[str, Any], settings: Settings) -> None:
             add_picture(control, value)
         if isinstance(control, w.Dropdown) and value not in [option[1] for option in control.options]:
             value = "auto"  # a device that is not there
-        control.value = _as_text(value) if name in FREE_TEXT else list(value) if isinstance(value, tuple) else value
+        if name in FREE_TEXT:
+            at_default = name in REDUCTION and value == Settings.model_fields[name].default
+            control.value = "" if at_default else _as_text(value)
+        else:
+            control.value = list(value) if isinstance(value, tuple) else value
 
 
 def add_picture(control: PictureChoice, path: str) -> None:
@@ -141,7 +153,9 @@ def _choices(name: str) -> tuple[str, ...]:
 
 
 def _words(name: str) -> str:
-    return {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram"}.get(name, name.replace("_", " "))
+    return {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1", "l1": "L1", "l2": "L2"}.get(
+        name, name.replace("_", " ")
+    )
 
 
 def _as_text(value: Any) -> str:

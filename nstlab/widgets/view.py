@@ -9,6 +9,7 @@ import ipywidgets as w
 
 from nstlab.runs import Run
 from nstlab.settings import Settings
+from nstlab.widgets.controls import REDUCTION as REDUCTION_KNOBS
 from nstlab.widgets.export import AXES
 from nstlab.widgets.forecast import duration
 from nstlab.widgets.parts import FRONT, TextToTake
@@ -33,8 +34,9 @@ STATES = {
     "finished": "Finished",
     "failed": "Halted by an error",
 }
-OPTIMISER = ("optimizer", "learning_rate", "history_size", "seed", "frame_every")
-NETWORK = ("weights", "pooling", "style_loss", "style_size", "device")
+OPTIMISER = ("optimizer", "learning_rate", "history_size", "seed", "frame_every", "scales", "scale_iterations")
+NETWORK = ("weights", "pooling", "style_loss", "content_loss", "style_size", "device", "convolution", "precision")
+REDUCTION = ("reduction", *REDUCTION_KNOBS)
 
 
 class View:
@@ -68,6 +70,7 @@ class View:
             *self._fold("optimiser", "Optimiser", _fields(controls, *OPTIMISER)),
             *self._fold("layers", "Layers", layers),
             *self._fold("network", "Network and device", _fields(controls, *NETWORK)),
+            *self._fold("reduction", "A smaller network", _fields(controls, *REDUCTION)),
         ]
         pictures = [controls[name] for name in ("content", "style", "init", "k_S")]
         fields = _fields(controls, "size", "iterations")

@@ -15,9 +15,10 @@ from nstlab.settings import Settings
 from nstlab.storage import home
 from nstlab.sweeps import notebook_parameters
 
-ORDER = ["settings", "storage", "images", "weights", "convolution", "vgg19", "losses", "initial", "optimise"]
+ORDER = ["settings", "storage", "images", "weights", "convolution", "minimal_effort", "vgg19"]
+ORDER += ["codebooks", "distinctiveness", "reduction", "losses", "initial", "optimise"]
 ORDER += ["manifest", "history", "checkpoints", "runs", "receptive_fields", "features", "reconstructions"]
-ORDER += ["dissect", "course"]
+ORDER += ["dissect", "evaluation", "course"]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "dask[distributed]": "dask"}
 
 

@@ -1,0 +1,104 @@
+"""Weights that are shared, pruned and coded: Deep Compression without its retraining (Han, Mao & Dally 2016).
+
+Stage 1 sets the smallest weights of a layer to 0, stage 2 gives the others one of 2^bits values a layer,
+stage 3 codes them by Huffman. The default weights are stage 2 at 8 bits already. None of it makes dense
+arithmetic faster: what shrinks is the file.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import torch
+
+ITERATIONS = 30  # of k-means; the codebooks hardly move any more
+LARGEST_ALPHABET = 4096  # of a Huffman code; above it, values are counted as plain 32-bit numbers
+GAP_BITS = 5  # a position is coded as its distance to the one before, up to 2^5 (Han et al., figure 2)
+
+
+def prune(weight: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """The weights with the `sparsity` share of smallest |w| set to 0; `sparsity` is in [0, 1).
+
+    >>> prune(torch.tensor([3.0, -1.0, 2.0, -4.0]), 0.5)
+    tensor([ 3.,  0.,  0., -4.])
+    """
+    count = round(sparsity * weight.numel())
+    smallest = weight.abs().flatten().argsort(stable=True)[:count]
+    pruned = weight.flatten().clone()
+    pruned[smallest] = 0.0
+    return pruned.view_as(weight)
+
+
+def share(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """The weights, those that are not 0 replaced by the nearest of at most 2^bits values: one codebook.
+
+    k-means in one dimension from evenly spaced values, which Han et al. found best ("linear initialisation",
+    section 3.2), with Lloyd's iterations done exactly on the sorted weights. A codebook that has fewer
+    distinct weights to fit than entries leaves them as they are.
+
+    >>> share(torch.tensor([0.0, 1.0, 1.2, 5.0, 5.4]), 1)
+    tensor([0.0000, 1.1000, 1.1000, 5.2000, 5.2000])
+    """
+    kept = weight != 0
+    values = weight[kept].double().sort().values
+    if not len(values) or len(values.unique()) <= 2**bits:
+        return weight.clone()
+    sums = torch.cat([values.new_zeros(1), values.cumsum(0)])
+    centres = torch.linspace(float(values[0]), float(values[-1]), 2**bits, dtype=values.dtype, device=values.device)
+    for _ in range(ITERATIONS):
+        ends = torch.searchsorted(values, (centres[1:] + centres[:-1]) / 2)
+        ends = torch.cat([ends.new_zeros(1), ends, ends.new_full((1,), len(values))])
+        counts = ends.diff()
+        means = sums[ends].diff() / counts.clamp_min(1)
+        moved = torch.where(counts > 0, means, centres).sort().values
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    nearest = torch.bucketize(weight[kept].double(), (centres[1:] + centres[:-1]) / 2)
+    shared = weight.clone()
+    shared[kept] = centres[nearest].to(weight.dtype)
+    return shared
+
+
+def huffman_bits(counts: list[int]) -> int:
+    """The length in bits of a text in Huffman's code, from how often each of its symbols occurs.
+
+    Between the text's entropy and that plus one bit a symbol (Huffman 1952).
+
+    >>> huffman_bits([4, 2, 1, 1])  # codes of 1, 2, 3 and 3 bits
+    14
+    """
+    heap = [count for count in counts if count]
+    if len(heap) < 2:
+        return sum(heap)
+    heapq.heapify(heap)
+    total = 0
+    while len(heap) > 1:
+        both = heapq.heappop(heap) + heapq.heappop(heap)
+        total += both
+        heapq.heappush(heap, both)
+    return total
+
+
+def coded_bytes(weights: list[torch.Tensor], biases: list[torch.Tensor]) -> int:
+    """The bytes that these layers take, pruned weights left out and both values and positions Huffman-coded.
+
+    Of each layer: its codebook and its biases at 32 bits, one code a weight that is not 0 and, where there are
+    zeros, one code for its distance to the one before (a distance beyond 32 takes further codes). A layer with
+    more distinct weights than a codebook has is counted at 32 bits each.
+    """
+    bits = sum(32 * bias.numel() for bias in biases)
+    for weight in weights:
+        flat = weight.flatten()
+        places = torch.nonzero(flat).flatten()
+        values, counts = flat[places].unique(return_counts=True)
+        if len(values) > LARGEST_ALPHABET:
+            bits += 32 * len(places)
+        else:
+            bits += 32 * len(values) + huffman_bits(counts.tolist())
+        if 0 < len(places) < len(flat):
+            gaps = torch.cat([places[:1] + 1, places.diff()]) - 1
+            symbols = torch.bincount(gaps % 2**GAP_BITS, minlength=2**GAP_BITS).tolist()
+            further = int((gaps // 2**GAP_BITS).sum())
+            bits += huffman_bits([*symbols, further])
+    return -(-bits // 8)

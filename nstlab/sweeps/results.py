@@ -1,0 +1,101 @@
+"""notebooks/results/: small tables and pictures of the sweeps that notebooks read, so that no reader waits for them.
+
+<name>.csv   one row a point: what varies, the losses, the evaluation, the cost; no times of day, no paths
+<name>.jpg   every row's picture, in the table's order, row by row, in a grid of equal tiles
+Both are what `nstlab sweep <name> --threads 1 --store` leaves.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from nstlab.images import load_image, to_pixels
+from nstlab.settings import RequestError
+from nstlab.storage import home, write_whole
+from nstlab.sweeps.outcome import Outcome
+
+COLUMNS = 7  # tiles a row
+QUALITY = 90  # of the JPEG
+
+
+def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
+    """Write a finished sweep's table and pictures to `folder` (None: notebooks/results/); returns the paths.
+
+    Numbers have six significant digits; `seconds` is of the machine that ran it, all else does not depend on it
+    but for rounding. Raises RequestError if a point has no picture.
+    """
+    folder = folder or home() / "notebooks" / "results"
+    table = outcome.table
+    wanted = [*outcome.axes, *(name for name in table if name.startswith(("loss_", "eval_", "network_"))), "seconds"]
+    wanted += [name for name in ("iterations", "size", "content", "style", "k_S") if name not in wanted]
+    images = outcome.pictures()
+    if any(image is None for image in images):
+        raise RequestError(f"{outcome.name} is not complete: `nstlab sweep {outcome.name}` runs what is missing")
+    text = io.StringIO()
+    table[wanted].to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
+    height, width = images[0].shape[2:]
+    sheet = np.full((-(-len(images) // COLUMNS) * height, COLUMNS * width, 3), 255, dtype=np.uint8)
+    for k, image in enumerate(images):
+        row, column = divmod(k, COLUMNS)
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = to_pixels(image)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
+    paths = [folder / f"{outcome.name}.csv", folder / f"{outcome.name}.jpg"]
+    for path, data in zip(paths, (text.getvalue().encode(), buffer.getvalue()), strict=True):
+        write_whole(path, data)
+    return paths
+
+
+def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:
+    """The stored table of a sweep and every row's picture, (1, 3, H, W) in [0, 1], as a JPEG keeps it.
+
+    Raises RequestError if there is none.
+    """
+    folder = home() / "notebooks" / "results"
+    if not (folder / f"{name}.csv").is_file():
+        raise RequestError(f"no results of {name} in {folder}: `nstlab sweep {name} --threads 1 --store` makes them")
+    table = pd.read_csv(folder / f"{name}.csv")
+    sheet = load_image(folder / f"{name}.jpg", size=None)
+    side = sheet.shape[3] // COLUMNS
+    height = sheet.shape[2] // -(-len(table) // COLUMNS)
+    tiles = [divmod(k, COLUMNS) for k in range(len(table))]
+    return table, [sheet[:, :, r * height : (r + 1) * height, c * side : (c + 1) * side] for r, c in tiles]
+
+
+def technique(row: pd.Series) -> str:
+    """What was done to the network in a row of a table: "contribution, refit", "whole", "untrained".
+
+    >>> technique(pd.Series({"reduction": "weight_sharing", "refit": False, "weights": "original-8bit"}))
+    'weight sharing'
+    """
+    if row.get("weights") == "random":
+        return "untrained"
+    if pd.isna(row["reduction"]):
+        return "whole"
+    return row["reduction"].replace("_", " ") + (", refit" if row.get("refit") else "")
+
+
+def strength(row: pd.Series) -> str:
+    """How much of it was done: "50% fewer", "2 bits", "4 bits, 80% pruned"; empty for the whole network.
+
+    >>> strength(pd.Series({"amount": 0.0, "bits": 4.0, "sparsity": 0.8}))
+    '4 bits, 80% pruned'
+    """
+    words = []
+    if row.get("amount", 0) > 0:
+        words.append(f"{row['amount']:.0%} fewer")
+    if pd.notna(row.get("angle")):
+        words.append(f"under {row['angle']:g}°")
+    if pd.notna(row.get("bits")):
+        words.append(f"{row['bits']:g} bit" + ("s" if row["bits"] > 1 else ""))
+    if row.get("sparsity", 0) > 0:
+        words.append(f"{row['sparsity']:.0%} pruned")
+    if row.get("gradient_kept", 1) < 1:
+        words.append(f"{row['gradient_kept']:.0%} of gradient")
+    return ", ".join(words)
