@@ -1,0 +1,224 @@
+"""`make bench`: nstlab beside pastiche and a plain PyTorch loop. Same weights, pictures, layers, losses, L-BFGS.
+
+    python tests/benchmarks/bench.py --sizes 256,512 --rounds 5 --device cpu --to-loss 256
+
+Seconds an iteration: in one process, in turns (A B C A B C ...), so that what else the machine does hits all alike;
+minimum and median. Set-up (imports, weights, targets) and peak memory: each in a process of its own. --to-loss: at
+that size, the seconds until the loss is what pastiche's is after 100 iterations; nstlab also coarse to fine.
+Ratios are to pastiche, of medians. Prints a table and writes JSON to out/bench/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+CONTENT, STYLE = "astronaut", "swirl"
+LOSS_OF_PASTICHE = 100  # its loss is content 0.01 and style 10/N²: a hundredth of ours
+TOOLS = ("nstlab", "pastiche", "plain")
+UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+
+
+def write_pictures(size: int, folder: Path) -> tuple[str, str]:
+    """Both pictures, square, as PNG: so that every tool reads the same pixels."""
+    import nstlab as lab
+    from nstlab.initial import cover
+
+    paths = []
+    for name in (CONTENT, STYLE):
+        path = folder / f"{name}{size}.png"
+        lab.save_image(cover(lab.load_image(name, 2 * size), size, size), path)
+        paths.append(str(path))
+    return tuple(paths)
+
+
+def nstlab(content: str, style: str, size: int, device: str, **settings: object) -> Iterator[float]:
+    """The losses of the iterations 0, 1, ... of nstlab."""
+    import nstlab as lab
+
+    for step in lab.transfer(
+        lab.Settings(content=content, style=style, size=size, device=device, iterations=10**6, **settings)
+    ):
+        yield step.losses["total"]
+
+
+def pastiche(content: str, style: str, size: int, device: str) -> Iterator[float]:
+    """The same of pastiche, by its own class, in nstlab's unit."""
+    from pastiche.pastiche import PasticheArtist
+
+    artist = PasticheArtist(content, [style], size=size, device=device)
+    yield LOSS_OF_PASTICHE * artist.loss
+    while True:
+        artist.draw()
+        yield LOSS_OF_PASTICHE * artist.loss
+
+
+def plain(content: str, style: str, size: int, device: str) -> Iterator[float]:
+    """The same of a loop as in PyTorch's tutorial: nn.Sequential, autograd, torch.optim.LBFGS."""
+    import torch
+    from torch import nn
+
+    import nstlab as lab
+    from nstlab.settings import layer_names
+
+    net = lab.load_vgg19(device=device)
+    wanted = list(layer_names()[: layer_names().index("relu5_1") + 1])
+    layers = nn.Sequential()
+    for name in wanted:
+        if name.startswith("conv"):
+            weight = getattr(net, f"{name}_weight")
+            layer = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1).to(device)
+            layer.weight.data, layer.bias.data = weight, getattr(net, f"{name}_bias")
+        else:
+            layer = nn.ReLU() if name.startswith("relu") else nn.MaxPool2d(2)
+        layers.add_module(name, layer.requires_grad_(False))
+
+    def activations(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = {}
+        for name, layer in layers.named_children():
+            x = layer(x)
+            if name in ("relu4_2", *styles):
+                found[name] = x
+        return found
+
+    def gram(F: torch.Tensor) -> torch.Tensor:
+        F = F.flatten(2)[0]
+        return F @ F.T / F.shape[1]
+
+    styles = [f"relu{block}_1" for block in range(1, 6)]
+    with torch.no_grad():
+        x, s = (net.prepare(lab.load_image(path, size).to(device)) for path in (content, style))
+        P, A = activations(x)["relu4_2"], activations(s)
+        A = {name: gram(A[name]) for name in styles}
+    x = x.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([x], max_iter=1)
+    while True:
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            F = activations(x)
+            loss = nn.functional.mse_loss(F["relu4_2"], P)
+            for name in styles:
+                loss = loss + 1000 / A[name].shape[0] ** 2 * nn.functional.mse_loss(gram(F[name]), A[name])
+            loss.backward()
+            return loss
+
+        yield float(optimizer.step(closure))
+
+
+def seconds_per_iteration(size: int, rounds: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
+    """All three in turns, two iterations each; the first round is not counted."""
+    pictures = write_pictures(size, folder)
+    running = {name: globals()[name](*pictures, size, device) for name in TOOLS}
+    times: dict[str, list[float]] = {name: [] for name in TOOLS}
+    for each in range(rounds + 1):
+        for name, losses in running.items():
+            for _ in range(2):
+                began = time.perf_counter()
+                next(losses)
+                if each:
+                    times[name].append(time.perf_counter() - began)
+    return {name: {"minimum": min(t), "median": statistics.median(t)} for name, t in times.items()}
+
+
+def seconds_to_loss(size: int, device: str, folder: Path) -> dict[str, float]:
+    """Seconds until pastiche's loss after 100 iterations is reached."""
+    pictures = write_pictures(size, folder)
+
+    def run(losses: Iterator[float], done: Callable[[int, float], bool]) -> tuple[float, float]:
+        next(losses)  # its set-up is not counted
+        began = time.perf_counter()
+        for iteration, loss in enumerate(losses, start=1):
+            if done(iteration, loss) or iteration >= 500:
+                return time.perf_counter() - began, loss
+
+    seconds, target = run(pastiche(*pictures, size, device), lambda iteration, loss: iteration == 100)
+    found = {"pastiche": seconds, "nstlab": run(nstlab(*pictures, size, device), lambda i, loss: loss <= target)[0]}
+    coarse = nstlab(*pictures, size, device, scales=2, scale_iterations=60)
+    found["nstlab scales=2"] = run(coarse, lambda i, loss: i >= 60 and loss <= target)[0]
+    return found
+
+
+def measure_alone(name: str, size: int, device: str, folder: str) -> None:
+    """In a process of its own: set-up seconds and peak memory after three iterations, as JSON on stdout."""
+    import resource
+
+    content, style = (str(Path(folder) / f"{picture}{size}.png") for picture in (CONTENT, STYLE))
+    began = time.perf_counter()
+    losses = globals()[name](content, style, size, device)
+    next(losses)
+    setup = time.perf_counter() - began  # with the first evaluation
+    for _ in range(3):
+        next(losses)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    print(json.dumps({"set-up": setup, "memory": peak}))
+
+
+def alone(size: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
+    write_pictures(size, folder)
+    found = {}
+    for name in TOOLS:
+        command = [sys.executable, __file__, "--alone", name, "--sizes", str(size), "--device", device]
+        out = subprocess.run([*command, "--folder", str(folder)], check=True, capture_output=True, text=True).stdout
+        found[name] = json.loads(out.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ask.add_argument("--sizes", default="256,512")
+    ask.add_argument("--rounds", type=int, default=5)
+    ask.add_argument("--device", default="cpu")
+    ask.add_argument("--to-loss", type=int, help="also the seconds to pastiche's loss, at this size")
+    ask.add_argument("--alone", choices=TOOLS, help=argparse.SUPPRESS)
+    ask.add_argument("--folder", help=argparse.SUPPRESS)
+    asked = ask.parse_args()
+    sizes = [int(size) for size in asked.sizes.split(",")]
+    if asked.alone:
+        measure_alone(asked.alone, sizes[0], asked.device, asked.folder)
+        return
+    import torch
+
+    from nstlab.manifest import this_machine
+    from nstlab.settings import Settings
+    from nstlab.storage import home
+
+    result = {"date": time.strftime("%Y-%m-%d"), "system": platform.platform(), **this_machine(Settings()), "sizes": {}}
+    print(f"{result['machine']['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    columns = f"{'s/iteration: minimum':>20} {'median':>8} {'ratio':>6} {'GB':>6} {'ratio':>6} {'set-up s':>8}"
+    print(f"{'size':>5}  {'':16} {columns}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for size in sizes:
+            speed = seconds_per_iteration(size, asked.rounds, asked.device, folder)
+            own = alone(size, asked.device, folder)
+            result["sizes"][size] = {tool: speed[tool] | own[tool] for tool in TOOLS}
+            for tool, row in result["sizes"][size].items():
+                base = result["sizes"][size]["pastiche"]
+                print(
+                    f"{size:>5}  {tool:16} {row['minimum']:20.3f} {row['median']:8.3f} "
+                    f"{row['median'] / base['median']:6.2f} {row['memory'] / 1e9:6.2f} "
+                    f"{row['memory'] / base['memory']:6.2f} {row['set-up']:8.1f}",
+                    flush=True,
+                )
+        if asked.to_loss:
+            result["to loss"] = found = seconds_to_loss(asked.to_loss, asked.device, folder)
+            print(f"seconds to pastiche's loss after 100 iterations, at {asked.to_loss}:")
+            for tool, seconds in found.items():
+                print(f"       {tool:16} {seconds:8.1f} {seconds / found['pastiche']:6.2f}")
+    path = home() / "out" / "bench" / f"{asked.device.replace(':', '')}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
