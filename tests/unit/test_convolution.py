@@ -91,6 +91,14 @@ def test_weights_that_are_changed_are_prepared_anew(noise):
     assert torch.allclose(net(x, keep=["conv1_2"])["conv1_2"], 2 * before)
 
 
+def test_two_pictures_at_once_are_two_pictures(noise):
+    net = lab.load_vgg19("random", device="cpu")
+    x = net.prepare(torch.cat([noise, noise.flip(3)]))
+    both = net(x, keep=["relu2_1"])["relu2_1"]
+    for i in range(2):
+        assert torch.allclose(both[i : i + 1], net(x[i : i + 1], keep=["relu2_1"])["relu2_1"], rtol=1e-3, atol=1e-2)
+
+
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).norm() / b.double().norm())
 
