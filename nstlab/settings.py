@@ -220,6 +220,13 @@ class Settings(BaseModel):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("style_layer_weights")
+    @classmethod
+    def _not_negative(cls, weights: Any) -> Any:
+        if isinstance(weights, tuple) and min(weights, default=0.0) < 0:
+            raise ValueError("must not be negative")
+        return weights
+
     @field_validator("content_layers", "style_layers")
     @classmethod
     def _known_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -260,11 +267,8 @@ class Settings(BaseModel):
         if not self.content_layers and not self.style_layers:
             raise ValueError("content_layers and style_layers are both empty: nothing is left to optimise")
         weights = self.style_layer_weights
-        if isinstance(weights, tuple):
-            if len(weights) != len(self.style_layers):
-                raise ValueError(f"{len(weights)} style_layer_weights for {len(self.style_layers)} style layers")
-            if min(weights, default=0.0) < 0:
-                raise ValueError("style_layer_weights must not be negative")
+        if isinstance(weights, tuple) and len(weights) != len(self.style_layers):
+            raise ValueError(f"{len(weights)} style_layer_weights for {len(self.style_layers)} style layers")
         return self
 
     @model_validator(mode="after")
