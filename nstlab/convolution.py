@@ -26,8 +26,8 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
 def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
     """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
 
-    Measured in `make bench`: NNPACK's Winograd F(6x6, 3x3) is the fastest where there are many positions,
-    Winograd F(4x4, 3x3) with kernels transformed once where there are many weights, the direct
+    Measured on two AVX2 cores at 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is the fastest where there are
+    many positions, Winograd F(4x4, 3x3) with kernels transformed once where there are many weights, the direct
     convolution of oneDNN where there are few features. Without NNPACK (it is not on every processor) oneDNN
     takes its place.
 
