@@ -10,6 +10,7 @@ import shlex
 import statistics
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,8 @@ def layers(weights: str) -> None:
 @click.option("--sizes", default="128,256,512", show_default=True, help="Longer sides to measure, in pixels.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(sizes: str, as_json: bool) -> None:
-    """What this machine has, and how long an iteration takes on it."""
+    """What this machine has, and what a run costs on it: seconds, memory, which convolution."""
+    from nstlab.forecast import memory_needed
     from nstlab.manifest import this_machine
     from nstlab.weights import SOURCES, weights_sha256
 
@@ -234,26 +236,36 @@ def doctor(sizes: str, as_json: bool) -> None:
         for part, entries in found.items():
             for name, value in entries.items():
                 click.echo(f"{part:9} {name:12} {value}")
-    found["seconds per iteration"] = {}
+    found["sizes"] = {}
     for text in sizes.split(","):
-        size = Settings.from_text({"size": text.strip()}).size
-        found["seconds per iteration"][size] = seconds = _seconds_per_iteration(size)
+        settings = Settings.from_text({"size": text.strip(), "iterations": "5"})
+        seconds, algorithms = _measure(settings)
+        memory = memory_needed(settings, settings.size, settings.size) / 1e9
+        found["sizes"][settings.size] = {"seconds": seconds, "memory": memory, "convolutions": algorithms}
         if not as_json:
-            convolution = found["machine"]["convolution"]
-            click.echo(f"size {size:5}  {seconds:.2f} s an iteration, convolution {convolution}")
+            used = ", ".join(f"{count} x {name}" for name, count in algorithms.items())
+            click.echo(f"size {settings.size:5}  {seconds:.2f} s an iteration, {memory:.1f} GB, convolutions: {used}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
 
 
-def _seconds_per_iteration(size: int) -> float:
-    """The median of a few iterations, the first left out."""
-    from nstlab.optimise import transfer
+def _measure(settings: Settings) -> tuple[float, dict[str, int]]:
+    """The median seconds of a few iterations, the first left out; how often each convolution is chosen in one."""
+    from nstlab.convolution import algorithm
+    from nstlab.forecast import computed_layers
+    from nstlab.optimise import make_optimizer, set_up, steps
 
+    objective, x = set_up(settings)
     times, began = [], time.perf_counter()
-    for _ in transfer(Settings(size=size, iterations=5)):
+    for _ in steps(objective, x, make_optimizer(x, settings), settings.iterations):
         times.append(time.perf_counter() - began)
         began = time.perf_counter()
-    return statistics.median(times[2:])
+    convolutions = [layer for layer in computed_layers(settings) if layer.kind == "conv"]
+    if x.device.type != "cpu":
+        return statistics.median(times[2:]), {x.device.type: 2 * len(convolutions)}
+    shapes = [(layer.inputs, layer.features, *layer.size(*x.shape[2:])) for layer in convolutions]
+    chosen = [algorithm(*shape) for N, M, *size in shapes for shape in ((N, M, *size), (M, N, *size))]
+    return statistics.median(times[2:]), dict(Counter(chosen))
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import conv2d, pad
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, transforming costs more than it saves
+AT_A_TIME = 2**23  # values in and out; more go strip by strip, for the workspace is larger than both
 WINOGRAD_FROM = 64  # weights a position, from which NNPACK, which transforms its kernels anew each time, loses
 
 
@@ -53,8 +54,21 @@ class Kernels:
         self.weight, self.bias = weight.contiguous(), bias.contiguous()
         self._transformed: torch.Tensor | None = None
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(1, C, H, W) -> (1, N, H, W)"""
+    def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
+        """(1, C, H, W) -> (1, N, H, W); of x where `passes`, of x's shape, is greater than 0, and of 0 elsewhere."""
+        (N, C), (H, W) = self.weight.shape[:2], x.shape[2:]
+        if (N + C) * H * W <= AT_A_TIME:
+            return self._convolve(x if passes is None else where_positive(x, passes))
+        y = x.new_empty(1, N, H, W)
+        rows = max(1, AT_A_TIME // (2 * (N + C) * W))
+        for top in range(0, H, rows):
+            above = min(top, 1)
+            part = slice(top - above, top + rows + 1)  # with a row of its neighbours on both sides
+            strip = x[:, :, part] if passes is None else where_positive(x[:, :, part], passes[:, :, part])
+            y[:, :, top : top + rows] = self._convolve(strip)[:, :, above : above + rows]
+        return y
+
+    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
         outputs, inputs = self.weight.shape[:2]
         chosen = algorithm(inputs, outputs, *x.shape[2:])
         if chosen == "winograd":
@@ -64,6 +78,11 @@ class Kernels:
         if chosen == "nnpack":
             return torch._nnpack_spatial_convolution(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
         return convolve(x, self.weight, self.bias)
+
+
+def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """g where y > 0, else 0: the gradient of a ReLU whose output is y (or of which y says where it passes)."""
+    return g * y if y.dtype == torch.bool else torch.ops.aten.threshold_backward(g, y, 0)
 
 
 class Convolution:
@@ -96,27 +115,30 @@ class Convolve(torch.autograd.Function):
 
 
 class ConvolveRelu(torch.autograd.Function):
-    """Convolution and ReLU in one: the convolution's own output is overwritten, and backward needs the ReLU's alone."""
+    """Convolution and ReLU in one: the convolution's own output is overwritten, and backward needs the ReLU's alone.
+
+    Where that is read by nobody else (`read` is False), only where it is positive is kept, a byte for four.
+    """
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
+    def forward(ctx, x: torch.Tensor, convolution: Convolution, read: bool) -> torch.Tensor:
         y = convolution.forward(x).relu_()
         ctx.convolution = convolution
-        ctx.save_for_backward(y)
+        ctx.save_for_backward(y if read else y > 0)
         return y
 
     @staticmethod
-    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (y,) = ctx.saved_tensors
-        return ctx.convolution.backward(torch.ops.aten.threshold_backward(g, y, 0)), None
+    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (passes,) = ctx.saved_tensors
+        return ctx.convolution.backward(g, passes), None, None
 
 
 class ReluMaxPool(torch.autograd.Function):
     """ReLU and 2x2 max-pooling of a convolution's output, in the other order: max(relu) is relu(max).
 
     So the ReLU has a quarter of the work, and neither the convolution's output nor 8-byte indices are kept:
-    a byte says which of two columns was larger, a byte which of two rows. Of equal values the first wins, as in
-    torch.
+    a byte says which of two columns was larger, a byte which of two rows, a byte whether the ReLU passes it. Of
+    equal values the first wins, as in torch.
     """
 
     @staticmethod
@@ -129,21 +151,22 @@ class ReluMaxPool(torch.autograd.Function):
         is_bottom = bottom > top  # (1, C, h, w)
         y = torch.maximum(top, bottom).relu_()
         ctx.shape = z.shape
-        ctx.save_for_backward(is_right, is_bottom, y)
+        ctx.save_for_backward(is_right, is_bottom, y > 0)
         return y
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> torch.Tensor:
-        is_right, is_bottom, y = ctx.saved_tensors
-        g = torch.ops.aten.threshold_backward(g, y, 0)  # (1, C, h, w)
-        wide = torch.empty(is_right.shape, dtype=g.dtype)  # (1, C, 2h, w)
-        torch.mul(g, is_bottom, out=wide[:, :, 1::2])
-        torch.sub(g, wide[:, :, 1::2], out=wide[:, :, 0::2])
-        odd = ctx.shape[2] % 2 or ctx.shape[3] % 2
+        is_right, is_bottom, passes = ctx.saved_tensors
+        rows, columns = is_right.shape[2], 2 * is_right.shape[3]
+        odd = ctx.shape[2] > rows or ctx.shape[3] > columns
         whole = (torch.zeros if odd else torch.empty)(ctx.shape, dtype=g.dtype)  # (1, C, H, W)
-        rows, columns = wide.shape[2], 2 * wide.shape[3]
-        torch.mul(wide, is_right, out=whole[:, :, :rows, 1:columns:2])
-        torch.sub(wide, whole[:, :, :rows, 1:columns:2], out=whole[:, :, :rows, 0:columns:2])
+        left, right = whole[:, :, :rows, 0:columns:2], whole[:, :, :rows, 1:columns:2]
+        top, bottom = left[:, :, 0::2], left[:, :, 1::2]
+        torch.mul(g, passes, out=top)
+        torch.mul(top, is_bottom, out=bottom)
+        top -= bottom
+        torch.mul(left, is_right, out=right)
+        left -= right
         return whole
 
 

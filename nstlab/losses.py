@@ -25,7 +25,7 @@ def gram(activation: torch.Tensor) -> torch.Tensor:
     tensor([[1., 1.],
             [1., 1.]])
     """
-    return _Gram.apply(activation.flatten(2)[0])
+    return _Gram.apply(activation.flatten(2).squeeze(0))
 
 
 class _Gram(torch.autograd.Function):
@@ -87,7 +87,7 @@ def mean_std(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     tensor([[2.],
             [1.]])
     """
-    F = activation.flatten(2)[0]  # (N, M)
+    F = activation.flatten(2).squeeze(0)  # (N, M)
     return torch.stack([F.mean(1), (F.var(1, correction=0) + 1e-6).sqrt()])
 
 
@@ -98,7 +98,7 @@ def mean_std_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def samples(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """The activation at some positions, (S, N): S = min(M, 256) of the M, drawn from `seed` without repetition."""
-    F = activation.flatten(2)[0]  # (N, M)
+    F = activation.flatten(2).squeeze(0)  # (N, M)
     draw = torch.Generator().manual_seed(seed)
     at = torch.randperm(F.shape[1], generator=draw)[:SAMPLES].sort().values
     return F[:, at.to(F.device)].T.contiguous()
@@ -127,7 +127,7 @@ def projections(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
     A direction is uniform on the unit sphere of the N features, and the same in every call.
     """
-    F = activation.flatten(2)[0]  # (N, M)
+    F = activation.flatten(2).squeeze(0)  # (N, M)
     draw = torch.Generator().manual_seed(seed)
     θ = torch.randn(DIRECTIONS, F.shape[0], generator=draw)
     θ = (θ / θ.norm(dim=1, keepdim=True)).to(F)
@@ -159,7 +159,7 @@ def firing(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     tensor([[1.0000, 0.5000],
             [0.5000, 0.5000]])
     """
-    F = activation.flatten(2)[0]  # (N, M)
+    F = activation.flatten(2).squeeze(0)  # (N, M)
     soft = torch.sigmoid(F / F.detach().abs().mean().clamp_min(1e-12))
     B = soft + ((F > 0).to(F) - soft).detach()
     return B @ B.T / F.shape[1]

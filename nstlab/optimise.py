@@ -8,7 +8,7 @@ as many pictures as are remembered, two of them are kept, and every step reads t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from nstlab.distinctiveness import Selection
+from nstlab.forecast import one_line_without_memory, prepare_memory
 from nstlab.images import load_image
 from nstlab.initial import initial_value
 from nstlab.losses import CONTENT_LOSSES, STYLE_LOSSES, layer_weights
@@ -59,8 +60,9 @@ class Objective:
         with torch.no_grad():
             P = net(net.prepare(content), keep=settings.content_layers)
             self.P = {name: self._counted(name, activation) for name, activation in P.items()}
-            styles = net(net.prepare(style), keep=settings.style_layers)
-            self.A = {name: self._statistic(name, activation) for name, activation in styles.items()}
+            styles = net.activations(net.prepare(style), keep=settings.style_layers)
+            A = {name: self._statistic(name, activation) for name, activation in styles}
+            self.A = {name: A[name] for name in settings.style_layers}
         chosen = layer_weights(settings.style_layer_weights, list(self.A.values()), self.style_of.loss)
         self.w = dict(zip(self.A, chosen, strict=True))
 
@@ -72,19 +74,21 @@ class Objective:
         return Objective(self.net, content.to(self.net.mean), style.to(self.net.mean), self.settings)
 
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.losses(self.net(x, keep=dict.fromkeys((*self.P, *self.A))))
+        return self.losses(self.net.activations(x, keep=(*self.P, *self.A)))
 
-    def losses(self, F: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The losses from the activations of the content and style layers."""
-        terms = [self._share(name, 1) * self.content_of(self._counted(name, F[name]), P) for name, P in self.P.items()]
-        layers = {
-            name: self.w[name]
-            * self._share(name, self.style_of.power)
-            * self.style_of.loss(self._statistic(name, F[name]), A)
-            for name, A in self.A.items()
-        }
+    def losses(self, activations: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """The losses from the activations of the content and style layers, each with its name, in any order."""
+        contents, layers = {}, {}
+        for name, F in activations:
+            if name in self.P:
+                loss = self.content_of(self._counted(name, F), self.P[name])
+                contents[name] = self._share(name, 1) * loss
+            if name in self.A:
+                loss = self.style_of.loss(self._statistic(name, F), self.A[name])
+                layers[name] = self.w[name] * self._share(name, self.style_of.power) * loss
+        layers = {name: layers[name] for name in self.A}  # always summed in one order
         nothing = self.net.mean.new_zeros(())
-        content = sum(terms, nothing) / max(len(self.P), 1)
+        content = sum((contents[name] for name in self.P), nothing) / max(len(self.P), 1)
         style = sum(layers.values(), nothing)
         return {"total": content + self.k_S * style, "content": content, "style": style, **layers}
 
@@ -171,8 +175,15 @@ def steps(
     Where `k_S_changes` names an iteration, that step has the new k_S already, and the optimiser starts anew:
     what it remembers belongs to another loss. With `scales`, x begins small; the step at which it is enlarged has
     the larger picture already, and there too the optimiser starts anew.
-    Raises RunError if the loss is not finite.
+    Raises RunError if the loss is not finite, or if no memory is left.
     """
+    with one_line_without_memory(objective.settings, *x.shape[2:]):
+        yield from _steps(objective, x, optimizer, iterations, start)
+
+
+def _steps(
+    objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer, iterations: int, start: int
+) -> Iterator[Step]:
     changes = dict(objective.settings.k_S_changes)
     objective.k_S = objective.settings.k_S_at(start)
     for iteration in range(start, iterations + 1):
@@ -220,9 +231,16 @@ def load_pictures(settings: Settings, size: int) -> tuple[torch.Tensor, torch.Te
 def set_up(settings: Settings) -> tuple[Objective, torch.Tensor]:
     """Load what the settings name: the objective, and the initial value in grey levels, ready for `steps`.
 
-    Raises RequestError for a picture, weights, a device or a reduction that cannot be had.
+    Raises RequestError for a picture, weights, a device or a reduction that cannot be had, and for a picture that
+    takes more memory than there is.
     """
     content, style = load_pictures(settings, settings.size_at(0))
+    prepare_memory(settings, *content.shape[2:])
+    with one_line_without_memory(settings, *content.shape[2:]):
+        return _set_up(settings, content, style)
+
+
+def _set_up(settings: Settings, content: torch.Tensor, style: torch.Tensor) -> tuple[Objective, torch.Tensor]:
     net = load_vgg19(settings.weights, settings.pooling, settings.device, settings.convolution, settings.precision)
     device = net.mean.device
     if settings.reduction:
@@ -255,7 +273,7 @@ def reduced_network(
     if settings.reduction == "sensitivity":
         objective = Objective(net, content.to(net.mean), style.to(net.mean), settings)
         between = net.prepare(initial_value("average", content, style).to(net.mean))
-        derivatives = gate_derivatives(net, between, lambda F: objective.losses(F)["total"])
+        derivatives = gate_derivatives(net, between, lambda F: objective.losses(F.items())["total"])
     return reduced(net, settings, pictures if settings.reduction in CHANNEL_REDUCTIONS else (), derivatives, record)
 
 

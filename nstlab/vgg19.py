@@ -148,12 +148,19 @@ class VGG19(nn.Module):
         Raises RequestError for an unknown layer.
         """
         keep = list(keep)
-        kept = {}
-        for names in self.groups(keep):
-            x = self._apply_group(names, x)
-            if names[-1] in keep:
-                kept[names[-1]] = x
+        kept = dict(self.activations(x, keep))
         return {name: kept[name] for name in keep}
+
+    def activations(self, x: torch.Tensor, keep: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """As `forward`, but each activation as soon as it is there: what is used at once need not wait in memory.
+
+        In backward, too: autograd goes through what was computed in the opposite order.
+        """
+        keep = set(keep)
+        for names in self.groups(keep):
+            x = self._apply_group(names, x, read=names[-1] in keep)
+            if names[-1] in keep:
+                yield names[-1], x
 
     def groups(self, keep: Iterable[str]) -> list[tuple[str, ...]]:
         """The layers up to the deepest of `keep`, those in one tuple that can be computed as one.
@@ -175,13 +182,13 @@ class VGG19(nn.Module):
                 found.append((layer.name,))
         return found
 
-    def _apply_group(self, names: tuple[str, ...], x: torch.Tensor) -> torch.Tensor:
+    def _apply_group(self, names: tuple[str, ...], x: torch.Tensor, read: bool) -> torch.Tensor:
         if len(names) == 1 or not self._is_fast(x) or self.gradient_kept < 1:
             for name in names:
                 x = self.apply_layer(name, x)
             return x
         if names[-1].startswith("relu"):
-            return ConvolveRelu.apply(x, self._prepare_convolution(names[0]))
+            return ConvolveRelu.apply(x, self._prepare_convolution(names[0]), read)
         return ReluMaxPool.apply(x if names[0].startswith("relu") else self.apply_layer(names[0], x))
 
     def _is_fast(self, x: torch.Tensor) -> bool:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
+from nstlab.forecast import duration
 from nstlab.runs import Run
 from nstlab.settings import Settings
 from nstlab.widgets.controls import REDUCTION as REDUCTION_KNOBS
 from nstlab.widgets.export import AXES
-from nstlab.widgets.forecast import duration
 from nstlab.widgets.parts import FRONT, TextToTake
 
 if TYPE_CHECKING:

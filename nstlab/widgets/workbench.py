@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets as w
 
+from nstlab.forecast import first_rate, forecast, measured_rate
 from nstlab.images import find_picture, load_image
 from nstlab.initial import initial_value
 from nstlab.optimise import Step
@@ -20,7 +21,6 @@ from nstlab.settings import RequestError, RunError, Settings
 from nstlab.widgets.controls import CHANGE_WHILE_PAUSED, CHANGE_WHILE_RUNNING, add_picture, make_controls, read, write
 from nstlab.widgets.display import Display
 from nstlab.widgets.export import AXES, command_line, sweep
-from nstlab.widgets.forecast import first_rate, forecast, measured_rate
 from nstlab.widgets.gallery import Gallery
 from nstlab.widgets.pictures import initial_thumbnails, keep_upload, settings_inside
 from nstlab.widgets.view import View

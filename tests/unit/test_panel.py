@@ -9,13 +9,13 @@ import torch
 import yaml
 
 import nstlab as lab
+from nstlab.forecast import forecast
 from nstlab.images import save_image
 from nstlab.settings import INITIAL_VALUES
 from nstlab.widgets import Panel, panel
 from nstlab.widgets.curves import loss_curves
 from nstlab.widgets.display import PICTURE_SECONDS, Display
 from nstlab.widgets.export import command_line, sweep
-from nstlab.widgets.forecast import forecast
 
 SHALLOW = {"content_layers": ["relu2_1"], "style_layers": ["relu1_1", "relu2_1"], "weights": "random"}
 

@@ -15,7 +15,7 @@ from nstlab.settings import Settings
 from nstlab.storage import home
 from nstlab.sweeps import notebook_parameters
 
-ORDER = ["settings", "storage", "images", "weights", "convolution", "minimal_effort", "vgg19"]
+ORDER = ["settings", "storage", "images", "weights", "convolution", "minimal_effort", "vgg19", "forecast"]
 ORDER += ["codebooks", "distinctiveness", "reduction", "losses", "initial", "optimise"]
 ORDER += ["manifest", "history", "checkpoints", "runs", "receptive_fields", "features", "reconstructions"]
 ORDER += ["dissect", "evaluation", "course"]

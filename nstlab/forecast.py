@@ -1,0 +1,198 @@
+"""How long a run will take, and how much memory, told before it starts; and the one line when that is too much."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from nstlab.convolution import algorithm, convolve
+from nstlab.settings import BLOCKS, RequestError, RunError, Settings, layer_names
+from nstlab.vgg19 import Layer, choose_device, describe_layers
+
+BASE_MEMORY = 0.4e9  # Python with torch
+MUCH_MEMORY = 1.2e9  # bytes from which a run had rather be small than a tenth faster
+MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "alloc")
+PASSES = 2.2  # forward, and backward to the picture alone; the rest of an iteration is a tenth [measured]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """seconds: of one iteration; total: seconds of all that is still to do; memory: bytes; begun: some is done."""
+
+    seconds: float
+    total: float
+    memory: float
+    begun: bool
+
+    def __str__(self) -> str:
+        share = "left" if self.begun else "in all"
+        return (
+            f"about {duration(self.seconds)} an iteration, {duration(self.total)} {share}, {self.memory / 1e9:.1f} GB"
+        )
+
+
+def forecast(settings: Settings, height: int, width: int, rate: float, stored: int = 0) -> Forecast:
+    """What `settings` will cost for a content of height x width; rate: multiply-adds a second."""
+    layers = computed_layers(settings)
+    work = sum(layer.multiply_adds(height, width) for layer in layers)
+    seconds = PASSES * work / rate
+    memory = memory_needed(settings, height, width)
+    return Forecast(seconds, seconds * max(settings.iterations - stored, 0), memory, stored > 0)
+
+
+def memory_needed(settings: Settings, height: float, width: float) -> float:
+    """Bytes that a run of `settings` takes at its most, Python and torch included, at height x width.
+
+    Backward keeps each ReLU's output, 4 bytes a value; the fast path keeps a byte where no loss reads it, and of a
+    pooling 4 bytes a value, not 12. At the widest layer some tensors more exist at a time. L-BFGS keeps two
+    pictures for each step that it remembers.
+    """
+    layers = computed_layers(settings)
+    wanted = {*settings.content_layers, *settings.style_layers}
+    fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu"
+    kept = 0.0
+    for layer in layers:
+        values = layer.features * height * width / layer.stride**2
+        if layer.kind == "relu":
+            kept += (4 if layer.name in wanted or not fast else 1) * values
+        elif layer.kind == "pool":
+            kept += (4 if fast and settings.pooling == "max" else 12) * values
+    widest = max(4 * layer.features * height * width / layer.stride**2 for layer in layers)
+    pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
+    weights = 4 * sum(layer.parameters for layer in layers)
+    if fast:  # backward's kernels, and Winograd's, which are four times as many
+        shapes = [(c, *c.size(int(height), int(width))) for c in layers if c.kind == "conv"]
+        chosen = [c.parameters for c, *size in shapes if algorithm(c.inputs, c.features, *size) == "winograd"]
+        weights = 2 * weights + 2 * 4 * 4 * sum(chosen)
+    return BASE_MEMORY + kept + (2.5 if fast else 4) * widest + pictures + weights
+
+
+def memory_free(device: str) -> float:
+    """Bytes that a run on this device could have: what is free, and what Python with torch has taken already."""
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        return torch.cuda.mem_get_info(chosen)[0] + BASE_MEMORY
+    system = psutil.virtual_memory().available + psutil.swap_memory().free
+    return min(system, _left_of_the_group()) + BASE_MEMORY
+
+
+def _left_of_the_group(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """What a container's limit leaves; psutil sees the whole machine."""
+    try:
+        most, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return math.inf  # no Linux, or no limit
+    return math.inf if most == "max" else int(most) - int(used)
+
+
+def size_that_fits(settings: Settings, height: float, width: float, free: float) -> int:
+    """The longest side, in steps of 32 pixels, of a picture of this shape whose run takes no more than `free`."""
+    longer = max(height, width)
+    size = int(longer) // 32 * 32
+    while size > 32 and memory_needed(settings, height * size / longer, width * size / longer) > free:
+        size -= 32
+    return size
+
+
+def prepare_memory(settings: Settings, height: int, width: int) -> None:
+    """Prepares for a run of a picture of this shape, `settings.size` long; RequestError if there is too little."""
+    height, width = (side * settings.size / max(height, width) for side in (height, width))
+    needed, free = memory_needed(settings, height, width), memory_free(settings.device)
+    if needed > free:
+        fits = size_that_fits(settings, height, width, free)
+        raise RequestError(
+            f"size={settings.size} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
+            f"size={fits} fits"
+        )
+    keep_less(needed)
+
+
+def keep_less(needed: float) -> None:
+    """Tells glibc's malloc to give blocks of 4 MB and more back at once, if a run needs much memory.
+
+    Else it keeps freed blocks of up to 32 MB for later, faster by a tenth; but at 1024 x 1024 they lie between what
+    stays, and half a gigabyte of them is never used again. [measured] Other systems' malloc is left as it is.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(MMAP_THRESHOLD, (4 if needed > MUCH_MEMORY else 32) << 20)
+
+
+@contextmanager
+def one_line_without_memory(settings: Settings, height: int, width: int) -> Iterator[None]:
+    """Turns the many errors of memory that cannot be had into a RunError that says which size would fit."""
+    height, width = (side * settings.size / max(height, width) for side in (height, width))
+    free = memory_free(settings.device)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fits = min(size_that_fits(settings, height, width, free), max(32, settings.size * 3 // 4 // 32 * 32))
+        raise RunError(f"out of memory at size={settings.size}: size={fits} should fit") from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is torch's, NNPACK's or Python's way to say that memory cannot be had."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def computed_layers(settings: Settings) -> list[Layer]:
+    """The layers up to the deepest that a loss reads."""
+    pairs, inputs = [], 3
+    for convolutions, features in BLOCKS:
+        for _ in range(convolutions):
+            pairs.append((inputs, features))
+            inputs = features
+    wanted = {*settings.content_layers, *settings.style_layers}
+    deepest = max(layer_names().index(name) for name in wanted)
+    return list(describe_layers(pairs)[: deepest + 1])
+
+
+def measured_rate(settings: Settings, height: int, width: int, seconds: float) -> float:
+    """Multiply-adds a second, from an iteration that took so many seconds."""
+    work = sum(layer.multiply_adds(height, width) for layer in computed_layers(settings))
+    return PASSES * work / max(seconds, 1e-6)
+
+
+def first_rate(device: str) -> float:
+    """Multiply-adds a second, from one convolution done now: a fiftieth of a second's work."""
+    with torch.inference_mode():
+        x = torch.zeros(1, 128, 64, 64, device=choose_device(device))
+        weight, bias = x.new_zeros(128, 128, 3, 3), x.new_zeros(128)
+        times = []
+        for _ in range(8):
+            began = time.perf_counter()
+            convolve(x, weight, bias).sum().item()
+            times.append(time.perf_counter() - began)
+    return 9 * 128 * 128 * 64 * 64 / min(times)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use.
+
+    >>> duration(0.04), duration(7.2), duration(75), duration(9000)
+    ('0.04 s', '7 s', '1 min 15 s', '2 h 30 min')
+    """
+    if seconds < 0.995:
+        return f"{seconds:.2f} s" if seconds > 0.095 else f"{seconds:.1g} s"
+    if seconds < 4:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"

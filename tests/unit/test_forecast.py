@@ -1,0 +1,85 @@
+"""What a run is said to take, beside what it takes."""
+
+import subprocess
+import sys
+
+import pytest
+
+import nstlab as lab
+from nstlab import forecast
+from nstlab.forecast import memory_needed, prepare_memory, size_that_fits
+
+PEAK = """
+import nstlab as lab
+settings = lab.Settings(size=256, iterations=6, device="cpu", convolution="{convolution}")
+list(lab.transfer(settings))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+NO_MEMORY = """
+import psutil, resource
+import nstlab as lab
+from nstlab import forecast
+from nstlab.optimise import make_optimizer, set_up, steps
+settings = lab.Settings(size=512, iterations=3, device="cpu", convolution="{convolution}")
+objective, x = set_up(settings)
+most = psutil.Process().memory_info().vms + 200_000_000
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    list(steps(objective, x, make_optimizer(x, settings), 3))
+except lab.RunError as error:
+    print(error)
+"""
+
+
+def run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell the peak of a process")
+@pytest.mark.parametrize("convolution", ["auto", "plain"])
+def test_the_forecast_of_memory_is_what_a_run_takes(convolution):
+    taken = 1024 * int(run(PEAK.format(convolution=convolution)))
+    said = memory_needed(lab.Settings(size=256, history_size=6, convolution=convolution, device="cpu"), 256, 256)
+    assert 0.75 < said / taken < 1.4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep to a limit of memory")
+@pytest.mark.parametrize("convolution", ["auto", "plain"])
+def test_no_memory_on_the_way_is_one_line_with_a_size(convolution):
+    line = run(NO_MEMORY.format(convolution=convolution))
+    assert line.startswith("out of memory at size=512: size=") and "\n" not in line
+    assert 32 <= int(line.split("size=")[-1].split()[0]) < 512
+
+
+def test_too_large_a_picture_is_refused_with_a_size_that_is_not(monkeypatch, small):
+    monkeypatch.setattr(forecast, "memory_free", lambda device: 2e9)
+    settings = lab.Settings(**{**small, "size": 4096})
+    with pytest.raises(lab.RequestError, match=r"takes about .* GB of memory and 2\.0 GB are free: size=") as refused:
+        next(lab.transfer(settings))
+    fits = int(str(refused.value).split("size=")[-1].split()[0])
+    prepare_memory(settings.with_(size=fits), fits, fits)
+    with pytest.raises(lab.RequestError):
+        prepare_memory(settings.with_(size=fits + 64), fits + 64, fits + 64)
+
+
+def test_the_check_is_of_the_size_that_coarse_to_fine_ends_with(monkeypatch, small):
+    monkeypatch.setattr(forecast, "memory_free", lambda device: 1e9)
+    with pytest.raises(lab.RequestError, match="size=1024 takes"):
+        next(lab.transfer(lab.Settings(**{**small, "size": 1024, "scales": 4})))
+
+
+def test_a_portrait_needs_less_than_a_square():
+    settings = lab.Settings(size=1024, device="cpu")
+    assert memory_needed(settings, 1024, 512) < memory_needed(settings, 1024, 1024)
+    assert size_that_fits(settings, 1024, 512, 1e9) > size_that_fits(settings, 1024, 1024, 1e9)
+
+
+def test_a_containers_limit_counts(tmp_path):
+    assert forecast._left_of_the_group(tmp_path) == float("inf")
+    (tmp_path / "memory.current").write_text("600\n")
+    for limit, left in (("max\n", float("inf")), ("1000\n", 400)):
+        (tmp_path / "memory.max").write_text(limit)
+        assert forecast._left_of_the_group(tmp_path) == left
