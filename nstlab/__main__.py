@@ -66,6 +66,8 @@ def run(
 
 def _advance(run: Any) -> None:
     before, wanted = run.iteration, run.settings.iterations
+    if before is None or before < wanted:
+        _say_memory(run.settings)
     try:
         run.advance()
     except KeyboardInterrupt:
@@ -79,6 +81,16 @@ def _advance(run: Any) -> None:
         click.echo(f"nothing to do: {before} iterations are stored, {wanted} were asked for")
     else:
         click.echo(f"went on from iteration {before} to {wanted}")
+
+
+def _say_memory(settings: Settings) -> None:
+    """What the run will take, before it begins."""
+    from nstlab.forecast import memory_free, memory_needed
+    from nstlab.images import load_image
+
+    needed = memory_needed(settings, *load_image(settings.content, settings.size).shape[2:])
+    free = memory_free(settings.device)
+    click.echo(f"memory    about {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free")
 
 
 def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -185,10 +185,9 @@ def _twice(matrix: tuple[tuple[float, ...], ...], dtype: torch.dtype) -> torch.T
 
 
 def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
-    """G g Gᵀ for every kernel: (N, C, 3, 3) -> (36, N, C), computed in float64."""
+    """G g Gᵀ for every kernel: (N, C, 3, 3) -> (36, N, C)."""
     N, C = weight.shape[:2]
-    flat = weight.double().reshape(N * C, 9).T  # (9, N·C)
-    return (_twice(G, torch.float64) @ flat).view(36, N, C).to(weight.dtype)
+    return (_twice(G, weight.dtype) @ weight.reshape(N * C, 9).T).view(36, N, C)
 
 
 def winograd(x: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
