@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import conv2d, pad
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, transforming costs more than it saves
-AT_A_TIME = 2**23  # values in and out; more go strip by strip, for the workspace is larger than both
+AT_A_TIME = 2**24  # values in and out; more go strip by strip, for the workspace is larger than both
 WINOGRAD_FROM = 64  # weights a position, from which NNPACK, which transforms its kernels anew each time, loses
 
 
