@@ -57,20 +57,19 @@ class Kernels:
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); of x where `passes`, of x's shape, is greater than 0, and of 0 elsewhere."""
         (N, C), (H, W) = self.weight.shape[:2], x.shape[2:]
+        chosen = algorithm(C, N, H, W)
         if (N + C) * H * W <= AT_A_TIME:
-            return self._convolve(x if passes is None else where_positive(x, passes))
+            return self._convolve(x if passes is None else where_positive(x, passes), chosen)
         y = x.new_empty(1, N, H, W)
         rows = max(1, AT_A_TIME // (2 * (N + C) * W))
         for top in range(0, H, rows):
             above = min(top, 1)
             part = slice(top - above, top + rows + 1)  # with a row of its neighbours on both sides
             strip = x[:, :, part] if passes is None else where_positive(x[:, :, part], passes[:, :, part])
-            y[:, :, top : top + rows] = self._convolve(strip)[:, :, above : above + rows]
+            y[:, :, top : top + rows] = self._convolve(strip, chosen)[:, :, above : above + rows]
         return y
 
-    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
-        outputs, inputs = self.weight.shape[:2]
-        chosen = algorithm(inputs, outputs, *x.shape[2:])
+    def _convolve(self, x: torch.Tensor, chosen: str) -> torch.Tensor:
         if chosen == "winograd":
             if self._transformed is None:
                 self._transformed = winograd_kernels(self.weight)

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import conv2d, max_pool2d
 
 import nstlab as lab
+from nstlab import convolution
 from nstlab.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
 from nstlab.initial import cover
 from nstlab.optimise import Objective, set_up
@@ -28,6 +29,18 @@ def test_each_algorithm_against_float64(size, inputs, outputs):
     for name, y in found.items():
         assert y.shape == truth.shape
         assert float((y - truth).norm() / truth.norm()) < 1e-5, name
+
+
+@pytest.mark.parametrize("at_a_time", [1, 5_000, 50_000])
+@pytest.mark.parametrize("size", [(32, 32), (97, 31), (1, 1)])
+def test_a_large_picture_in_strips_is_one_picture(monkeypatch, size, at_a_time):
+    x, y, weight, bias = random(1, 20, *size), random(1, 20, *size), random(16, 20, 3, 3), random(16)
+    monkeypatch.setattr(convolution, "AT_A_TIME", at_a_time)
+    kernels = Kernels(weight, bias)
+    for passes in (None, y, y > 0):
+        seen = x if passes is None else x * (passes > 0)
+        truth = conv2d(seen.double(), weight.double(), bias.double(), padding=1)
+        assert float((kernels(x, passes) - truth).norm() / truth.norm()) < 1e-5
 
 
 def test_winograd_is_exact_in_exact_arithmetic():
