@@ -21,7 +21,7 @@ from nstlab.vgg19 import Layer, choose_device, describe_layers
 BASE_MEMORY = 0.4e9  # Python with torch
 MUCH_MEMORY = 1.8e9  # bytes from which a run had rather be small than a tenth faster
 MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "alloc")
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
 PASSES = 2.2  # forward, and backward to the picture alone; the rest of an iteration is a tenth [measured]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import nstlab as lab
 from nstlab import forecast
-from nstlab.forecast import memory_needed, prepare_memory, size_that_fits
+from nstlab.forecast import is_out_of_memory, memory_needed, prepare_memory, size_that_fits
 
 PEAK = """
 import nstlab as lab
@@ -19,7 +19,6 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 NO_MEMORY = """
 import psutil, resource
 import nstlab as lab
-from nstlab import forecast
 from nstlab.optimise import make_optimizer, set_up, steps
 settings = lab.Settings(size=512, iterations=3, device="cpu", convolution="{convolution}")
 objective, x = set_up(settings)
@@ -52,6 +51,12 @@ def test_no_memory_on_the_way_is_one_line_with_a_size(convolution):
     line = run(NO_MEMORY.format(convolution=convolution))
     assert line.startswith("out of memory at size=512: size=") and "\n" not in line
     assert 32 <= int(line.split("size=")[-1].split()[0]) < 512
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
+    assert not is_out_of_memory(RuntimeError("tensors allocated on two devices"))
+    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_too_large_a_picture_is_refused_with_a_size_that_is_not(monkeypatch, small):
