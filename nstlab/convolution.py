@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import conv2d, pad
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, transforming costs more than it saves
+FEWEST_POSITIONS = 256  # with fewer, reading the transformed kernels, four times as many numbers, takes the time
 AT_A_TIME = 2**24  # values in and out; more go strip by strip, for the workspace is larger than both
 WINOGRAD_FROM = 64  # weights a position, from which NNPACK, which transforms its kernels anew each time, loses
 
@@ -27,15 +28,15 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
 def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
     """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
 
-    Measured on two AVX2 cores at 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is the fastest where there are
-    many positions, Winograd F(4x4, 3x3) with kernels transformed once where there are many weights, the direct
-    convolution of oneDNN where there are few features. Without NNPACK (it is not on every processor) oneDNN
-    takes its place.
+    Measured on two AVX2 cores at 96, 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is the fastest where there
+    are many positions, Winograd F(4x4, 3x3) with kernels transformed once where there are many weights, the direct
+    convolution of oneDNN where there are few features or few positions. Without NNPACK (it is not on every
+    processor) oneDNN takes its place.
 
-    >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 16, 16)
-    ('onednn', 'winograd')
+    >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 16, 16), algorithm(512, 512, 6, 6)
+    ('onednn', 'winograd', 'onednn')
     """
-    if min(inputs, outputs) < FEWEST_CHANNELS:
+    if min(inputs, outputs) < FEWEST_CHANNELS or height * width < FEWEST_POSITIONS:
         return "onednn"
     if inputs * outputs >= WINOGRAD_FROM * height * width:
         return "winograd"

@@ -213,11 +213,11 @@ def main() -> None:
     if asked.alone:
         measure_alone(asked.alone, sizes[0], asked.device, asked.folder)
         return
-    import torch
-
     from nstlab.manifest import this_machine
     from nstlab.settings import Settings
     from nstlab.storage import home
+
+    import torch  # isort: skip  (after nstlab, as a user would)
 
     result = {"date": time.strftime("%Y-%m-%d"), "system": platform.platform(), **this_machine(Settings()), "sizes": {}}
     print(f"{result['machine']['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}")

@@ -51,6 +51,7 @@ def test_winograd_is_exact_in_exact_arithmetic():
 def test_the_algorithm_follows_from_the_shape():
     assert algorithm(3, 64, 256, 256) == "onednn"
     assert algorithm(512, 512, 16, 16) == "winograd"
+    assert algorithm(512, 512, 15, 16) == "onednn"
     assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() else "onednn")
 
 
