@@ -68,11 +68,11 @@ class Outcome:
         return [self.picture(row) for _, row in self.table.iterrows()]
 
     def example(self) -> Settings:
-        """The settings of the first point that has run. Raises RequestError if there is none."""
+        """The settings of the first point that has run, `iterations` its picture's. RequestError if there is none."""
         done = self.table[self.table["state"] == "done"]
         if done.empty:
             raise RequestError(f"no point of {self.name} is done")
-        return self.run(done.iloc[0]).settings
+        return self.run(done.iloc[0]).settings.with_(iterations=int(done.iloc[0]["iteration"]))
 
 
 def load(name: str | Path, out: str | Path | None = None) -> Outcome:

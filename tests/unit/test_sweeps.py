@@ -201,7 +201,8 @@ def pretend(plan, iteration, notebook=True, **mark):
     for number, point in enumerate(plan.points):
         run = point.run
         run.folder.mkdir(parents=True)
-        write_manifest(run.folder / "run.json", run.id, run.settings, run.sha256, "complete", iteration)
+        settings = run.settings.with_(iterations=iteration)
+        write_manifest(run.folder / "run.json", run.id, settings, run.sha256, "complete", iteration)
         rows = [f"{k},{k / 10},{100 / (k + 1)},{1 + number},{1 / (k + 1)},{1 / (k + 1)}" for k in range(iteration + 1)]
         header = "iteration,seconds,total,content,style,relu1_1"
         (run.folder / "history.csv").write_text("\n".join([header, *rows]) + "\n")
@@ -230,7 +231,11 @@ def test_a_point_is_done_by_its_run_and_its_mark(write, tmp_path):
 
 def test_the_table_has_a_row_a_point_and_a_column_a_parameter(write, tmp_path):
     plan = sweeps.make_plan(write(fixed={"size": 48, "iterations": 4, "style_layers": ["relu1_1"]}), out=tmp_path)
-    pretend(plan, 6)  # further than asked: the row of iteration 4 counts
+    pretend(plan, 6)  # further than asked: the row and the frame of iteration 4 count
+    for point in plan.points:
+        frames = point.run.folder / "frames"
+        frames.mkdir()
+        lab.save_image(torch.zeros(1, 3, 48, 48), frames / "000004.png")
     plan.folder.mkdir(parents=True)
     write_as_run(plan, {"workers": 2, "threads": 1})
     write_outcome(plan, {})
@@ -240,6 +245,7 @@ def test_the_table_has_a_row_a_point_and_a_column_a_parameter(write, tmp_path):
     assert list(table["state"]) == ["done"] * 6 and list(table["k_S"]) == [10, 10, 10, 1000, 1000, 1000]
     assert table["loss_style"].tolist() == [1 / 5] * 6 and table["loss_content"].tolist() == [1, 2, 3, 4, 5, 6]
     assert table["loss_relu1_1"].notna().all() and table["seconds"].tolist() == [0.4] * 6
+    assert table["iteration"].tolist() == [4] * 6 and outcome.example().iterations == 4
     assert outcome.axes == plan.axes and outcome.run(table.iloc[3]).id == plan.points[3].run.id
     as_run = yaml.safe_load((outcome.folder / "sweep.yaml").read_text())
     assert as_run["made_with"]["threads"] == 1 and "torch" in as_run["made_with"]
