@@ -73,8 +73,8 @@ mathematics, no deep learning and no GPU.
 | --- | --- |
 {rows}
 
-Every page is a notebook that you can run: this one is a copy with its results. Where a sentence names a number, the
-number was computed when the page was made.
+Every chapter is a notebook that you can run, here with its results: what stands under "What we saw" was computed when
+the page was made, or read from stored runs.
 """
 
 

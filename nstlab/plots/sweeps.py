@@ -231,11 +231,9 @@ def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figu
         label = value_label(name).replace("\n", " ")
         axis.plot(drawn["loss_style"], drawn["loss_content"], marker=marker, color=colour, label=label, alpha=0.9)
     first = next(iter(groups))[1]
-    for _, row in first.iterrows():
-        if row["loss_style"] > 0 and row["loss_content"] > 0:
-            place = (row["loss_style"], row["loss_content"])
-            text = f"{along} {value_label(row[along])}".replace("\n", " ")
-            axis.annotate(text, place, xytext=(7, 5), textcoords="offset points", fontsize=8, color=INK)
+    for place, values in _labels_by_place(first, along):
+        text = f"{along} {', '.join(values)}"
+        axis.annotate(text, place, xytext=(7, 5), textcoords="offset points", fontsize=8, color=INK)
     axis.set(
         xscale="log",
         yscale="log",
@@ -248,6 +246,19 @@ def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figu
     if lines:
         axis.legend(frameon=False, title=lines, fontsize=9)
     return figure
+
+
+def _labels_by_place(table: pd.DataFrame, along: str) -> list[tuple[tuple[float, float], list[str]]]:
+    """Where on the log-log plane a label goes and the values it names: points within 10 % of each other share one."""
+    places: list[tuple[tuple[float, float], list[str]]] = []
+    for _, row in table[(table["loss_content"] > 0) & (table["loss_style"] > 0)].iterrows():
+        point = (row["loss_style"], row["loss_content"])
+        near = [values for place, values in places if np.abs(np.log(np.divide(point, place))).max() < 0.1]
+        if near:
+            near[0].append(value_label(row[along]).replace("\n", " "))
+        else:
+            places.append((point, [value_label(row[along]).replace("\n", " ")]))
+    return places
 
 
 def clusters(images: Mapping[str, torch.Tensor], between: np.ndarray, linkage: np.ndarray, title: str = "") -> Figure:

@@ -37,6 +37,13 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
+def leads_somewhere(target: Path, anchor: str) -> bool:
+    """Whether a file is there and, if an anchor is asked for in a document, a heading for it."""
+    if not target.exists():
+        return False
+    return not anchor or target.suffix not in (".md", ".ipynb") or anchor in anchors(prose(target))
+
+
 def dead_links(path: Path) -> list[str]:
     """The relative links of a document that lead nowhere."""
     dead = []
@@ -45,9 +52,7 @@ def dead_links(path: Path) -> list[str]:
             continue
         name, _, anchor = urllib.parse.unquote(link).partition("#")
         target = path.parent / name if name else path
-        if not target.exists():
-            dead.append(link)
-        elif anchor and target.suffix in (".md", ".ipynb") and anchor not in anchors(prose(target)):
+        if not leads_somewhere(target, anchor):
             dead.append(link)
     return dead
 
@@ -105,7 +110,7 @@ def test_notebooks_use_the_words_of_settings():
     from nstlab.sweeps import notebook_parameters
 
     own = {"out", "explore", "row", "column", "layers", "channels", "favourite_size", "favourite_iterations"}
-    own |= {"seeds", "strengths", "short", "rates", "lbfgs_rates", "histories", "sweep", "same"}
+    own |= {"seeds", "strengths", "short", "rates", "stalled_rate", "lbfgs_rates", "histories", "sweep", "same"}
     for chapter in course.chapters():
         unknown = set(notebook_parameters(chapter.path)) - set(Settings.model_fields) - own
         assert not unknown, f"{chapter.name}: {unknown}"
