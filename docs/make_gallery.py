@@ -1,7 +1,7 @@
-"""Paint the gallery: every content in every style, on one sheet, with the command for each.
+"""Paint the first picture and the gallery: every content in every style, on one sheet, with the command for each.
 
-    python docs/make_gallery.py                        docs/gallery.jpg and docs/gallery.md
-    python docs/make_gallery.py --size 256 --iterations 150
+    python docs/make_gallery.py                        docs/first.jpg, docs/gallery.jpg and docs/gallery.md
+    python docs/make_gallery.py --size 256 --iterations 100
 
 The pictures are runs like any other: they are stored under out/, and what is stored is not computed again.
 """
@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 
 import click
+from matplotlib.figure import Figure
 from PIL import Image
 
 import nstlab as lab
@@ -21,8 +22,14 @@ FOLDER = Path(__file__).resolve().parent
 LARGEST_FILE = 400_000
 CONTENTS = "astronaut,chelsea,rocket"
 STYLES = "swirl,waves,glass,mosaic"
+FIRST = lab.Settings(content="astronaut", style="swirl", size=512, k_S=5, iterations=150, scales=3)
+"""The picture on top of the README and of the book."""
 
 HEAD = """# Gallery
+
+![content, style, result](first.jpg)
+
+`{first}`
 
 Every content in every style, each made by one command. {about}
 
@@ -48,7 +55,11 @@ def sheet(runs: dict[tuple[str, str], lab.Run], path: Path) -> None:
     for content in contents:
         results = {style: square(runs[content, style].result) for style in styles}
         rows[content] = {" ": square(lab.load_image(content, size)), **results}
-    figure = plots.picture_table(rows, height=2.2)
+    save_jpeg(plots.picture_table(rows, height=2.2), path)
+
+
+def save_jpeg(figure: Figure, path: Path) -> None:
+    """A figure as a JPEG file, as good as fits into `LARGEST_FILE`."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110)
     image = Image.open(drawn).convert("RGB")
@@ -70,7 +81,8 @@ def square(image):
 def page(runs: dict[tuple[str, str], lab.Run]) -> str:
     """The commands as Markdown, with the losses that each run ended with."""
     some = next(iter(runs.values())).settings
-    text = HEAD.format(about=f"Here: {some.size} pixels, {some.iterations} iterations, k_S = {some.k_S:g}.")
+    about = f"Here: {some.size} pixels, {some.iterations} iterations, {some.scales} scales, k_S = {some.k_S:g}."
+    text = HEAD.format(about=about, first=command(FIRST))
     text += "| content | style | content loss | style loss | command |\n| --- | --- | --- | --- | --- |\n"
     for (content, style), run in runs.items():
         end = run.history.iloc[run.settings.iterations]
@@ -81,22 +93,25 @@ def page(runs: dict[tuple[str, str], lab.Run]) -> str:
 @click.command()
 @click.option("--contents", default=CONTENTS, show_default=True, help="Contents, as a,b,c.")
 @click.option("--styles", default=STYLES, show_default=True, help="Styles, as a,b,c.")
-@click.option("--size", default=256, show_default=True, help="The longer side in pixels.")
-@click.option("--iterations", default=100, show_default=True)
-@click.option("--k-s", "k_S", default=30.0, show_default=True, help="The weight of style.")
+@click.option("--size", default=384, show_default=True, help="The longer side in pixels.")
+@click.option("--iterations", default=150, show_default=True)
+@click.option("--scales", default=3, show_default=True, help="How many sizes to paint at, from small to full.")
+@click.option("--k-s", "k_S", default=10.0, show_default=True, help="The weight of style.")
 @click.option("--folder", default=FOLDER, type=click.Path(path_type=Path), help="Where the sheet and its page go.")
 @click.option("--out", default=None, help="The folder of runs; out/ of the project if none is given.")
-def main(contents: str, styles: str, size: int, iterations: int, k_S: float, folder: Path, out: str | None) -> None:
-    """Paint every content in every style and put them on one sheet."""
+def main(contents: str, styles: str, folder: Path, out: str | None, **shared: float) -> None:
+    """Paint the first picture, and every content in every style on one sheet."""
     runs = {}
     for content in contents.split(","):
         for style in styles.split(","):
-            settings = lab.Settings(content=content, style=style, size=size, iterations=iterations, k_S=k_S)
-            runs[content, style] = lab.Run(settings, out).advance()
+            runs[content, style] = lab.Run(lab.Settings(content=content, style=style, **shared), out).advance()
+    first = lab.Run(FIRST, out).advance()
+    pair = (lab.load_image(name, FIRST.size) for name in (FIRST.content, FIRST.style))
     folder.mkdir(parents=True, exist_ok=True)
+    save_jpeg(plots.triptych(*pair, first.result), folder / "first.jpg")
     sheet(runs, folder / "gallery.jpg")
     write_whole(folder / "gallery.md", page(runs).encode())
-    click.echo(f"{folder / 'gallery.jpg'}, {folder / 'gallery.md'}")
+    click.echo(", ".join(str(folder / name) for name in ("first.jpg", "gallery.jpg", "gallery.md")))
 
 
 if __name__ == "__main__":

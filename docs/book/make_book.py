@@ -74,7 +74,9 @@ mathematics, no deep learning and no GPU.
 {rows}
 
 Every chapter is a notebook that you can run, here with its results: what stands under "What we saw" was computed when
-the page was made, or read from stored runs.
+the page was made, or read from stored runs. The [gallery](gallery.md) has a command for each of these:
+
+[![{gallery}](gallery.jpg)](gallery.md)
 """
 
 
@@ -113,6 +115,8 @@ def ready_for_print(book: nbformat.NotebookNode, there: set[str]) -> nbformat.No
             view = output.get("data", {}).get(WIDGET)
             if view:
                 output["data"] = nbformat.from_dict({"text/html": stand_in(view["model_id"], state)})
+        if "injected-parameters" in cell.metadata.get("tags", []):  # the folder is this machine's
+            cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return book
@@ -180,7 +184,8 @@ def write_source(copies: dict[course.Chapter, Path], source: Path) -> None:
     shutil.copy(HERE / "conf.py", source)
     shutil.copytree(HERE / "_static", source / "_static")
     rows = "\n".join(f"| [{c.number} · {c.title}]({c.name}.ipynb) | {c.question} |" for c in copies)
-    front = FRONT.format(rows=rows, alt="a photograph, a style picture, and the painting made from them")
+    alt = "a photograph, a style picture, and the painting made from them"
+    front = FRONT.format(rows=rows, alt=alt, gallery="three photographs, each in four styles")
     (source / "index.md").write_text(front + contents(list(copies)), encoding="utf-8")
 
 

@@ -249,16 +249,18 @@ def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figu
 
 
 def _labels_by_place(table: pd.DataFrame, along: str) -> list[tuple[tuple[float, float], list[str]]]:
-    """Where on the log-log plane a label goes and the values it names: points within 10 % of each other share one."""
-    places: list[tuple[tuple[float, float], list[str]]] = []
-    for _, row in table[(table["loss_content"] > 0) & (table["loss_style"] > 0)].iterrows():
-        point = (row["loss_style"], row["loss_content"])
-        near = [values for place, values in places if np.abs(np.log(np.divide(point, place))).max() < 0.1]
-        if near:
-            near[0].append(value_label(row[along]).replace("\n", " "))
-        else:
-            places.append((point, [value_label(row[along]).replace("\n", " ")]))
-    return places
+    """(style loss, content loss) of a label and the values that it names: where labels would overlap, one has all."""
+    drawn = table[(table["loss_content"] > 0) & (table["loss_style"] > 0)]
+    points = np.log(drawn[["loss_style", "loss_content"]].to_numpy())
+    room = np.maximum(np.ptp(points, axis=0), 1e-9) * (0.15, 0.05) if len(points) else np.zeros(2)  # of a label
+    places: list[tuple[np.ndarray, list[str]]] = []
+    for point, value in zip(points, drawn[along], strict=True):
+        near = [values for place, values in places if (np.abs(point - place) < room).all()]
+        named = near[0] if near else []
+        named.append(value_label(value).replace("\n", " "))
+        if not near:
+            places.append((point, named))
+    return [(tuple(np.exp(place)), values) for place, values in places]
 
 
 def clusters(images: Mapping[str, torch.Tensor], between: np.ndarray, linkage: np.ndarray, title: str = "") -> Figure:

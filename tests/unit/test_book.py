@@ -92,6 +92,14 @@ def test_a_widget_becomes_the_pictures_that_it_holds(make_book):
     assert "widgets" not in ready.metadata  # nothing asks for a script from a network
 
 
+def test_the_folder_of_runs_is_not_printed(make_book):
+    cell = nbformat.v4.new_code_cell("# Parameters\nsize = 64\nout = '/home/me/out'")
+    cell.metadata["tags"] = ["injected-parameters"]
+    own = nbformat.v4.new_code_cell("out = None  # the folder of runs")
+    ready = make_book.ready_for_print(nbformat.v4.new_notebook(cells=[cell, own]), set())
+    assert [cell.source for cell in ready.cells] == ["# Parameters\nsize = 64", own.source]
+
+
 @pytest.mark.parametrize("kind", ["GOOD", "SMALL"])
 def test_the_book_asks_for_parameters_that_notebooks_have(make_book, kind):
     wanted = getattr(make_book, kind)

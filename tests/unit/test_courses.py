@@ -50,3 +50,13 @@ def test_names_at_the_ends_of_lines_do_not_lie_on_each_other():
     names = [text for text in plots.by_layer(table, "weight").axes[0].texts if text.get_text() in "abc"]
     places = sorted(text.get_position()[1] for text in names)
     assert len(places) == 3 and places[0] < places[1] < places[2]
+
+
+def test_runs_that_end_at_one_place_share_a_label():
+    ends = pd.DataFrame({"k_S": [0.1, 10.0, 100.0, 1000.0], "loss_style": [1e6, 1e5, 9.1e4, 9e4]})
+    ends["loss_content"] = [1e3, 9e5, 1e6, 1e6]
+    figure = plots.trade_off(ends, "k_S")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["k_S 0.1", "k_S 10, 100, 1000"]
+    assert len(figure.axes[0].lines[0].get_xdata()) == 4  # every run is drawn
+    alone = plots.trade_off(ends.head(1), "k_S")
+    assert [text.get_text() for text in alone.axes[0].texts] == ["k_S 0.1"]
