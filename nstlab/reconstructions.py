@@ -207,16 +207,21 @@ def gradient_shares(objective: Objective, x: torch.Tensor) -> pd.DataFrame:
     return pd.DataFrame({key: column.cpu().numpy() for key, column in table.items()}, index=list(terms))
 
 
-def gradient_shares_of_run(run: Run, iterations: Sequence[int] | None = None) -> pd.DataFrame:
-    """`gradient_shares` at stored frames of a run (None: all): one row an iteration and term.
+def gradient_shares_along(settings: Settings, every: int = 1) -> tuple[pd.DataFrame, torch.Tensor]:
+    """`gradient_shares` while a transfer runs, and the picture it ends with, (1, 3, H, W) in [0, 1] units, unclamped.
 
-    Columns iteration, term, norm, share, projection. The frames are 8-bit pictures: what is said holds for the
-    picture as stored. Raises RequestError for a frame that is not stored.
+    One row a term at iteration 0, `every`, 2·`every` ... and the last; columns iteration, term, norm, share,
+    projection. Nothing is stored, and no stored frame would do: it is clamped to what can be shown, and where the
+    transfer has nearly arrived, the gradient of the clamped picture is many times as long and another one.
+    Raises RequestError for settings whose loss changes on the way (`scales`, `k_S_changes`).
     """
-    objective, x = set_up(run.settings)
+    if settings.scales > 1 or settings.k_S_changes:
+        raise RequestError("gradient shares are of one loss: leave scales at 1 and k_S_changes empty")
+    objective, x = set_up(settings)
     tables = []
-    for iteration in iterations if iterations is not None else run.frames:
-        picture = objective.net.prepare(run.frame(iteration).to(x.device))
-        table = gradient_shares(objective, picture).rename_axis("term").reset_index()
-        tables.append(table.assign(iteration=iteration))
-    return pd.concat(tables, ignore_index=True)[["iteration", "term", "norm", "share", "projection"]]
+    for step in steps(objective, x, make_optimizer(x, settings), settings.iterations):
+        if step.iteration % every == 0 or step.iteration == settings.iterations:
+            table = gradient_shares(objective, objective.net.prepare(step.image)).rename_axis("term").reset_index()
+            tables.append(table.assign(iteration=step.iteration))
+    columns = ["iteration", "term", "norm", "share", "projection"]
+    return pd.concat(tables, ignore_index=True)[columns], step.image

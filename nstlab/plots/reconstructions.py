@@ -66,7 +66,7 @@ def _colours(count: int) -> list[tuple[float, ...]]:
 def gradient_shares(table: pd.DataFrame, title: str = "") -> Figure:
     """Who pulls on the picture: each term's share of the gradient over the iterations, and along the whole.
 
-    table: as `dissect.gradient_shares_of_run`.
+    table: as `dissect.gradient_shares_along`.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.3 if title else 4), layout="constrained")
     figure.suptitle(title, fontsize=11)

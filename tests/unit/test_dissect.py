@@ -282,8 +282,15 @@ def test_gradient_shares_add_up():
     assert dissect.gradient_shares(objective, x)["norm"]["content"] == 0  # at the content, its loss is least
 
 
-def test_gradient_shares_of_a_run(tmp_path):
-    run = lab.Run(lab.Settings(size=48, iterations=2, init="white_noise"), out=tmp_path).advance(progress=False)
-    table = dissect.gradient_shares_of_run(run)
-    assert sorted(set(table["iteration"])) == run.frames
-    assert table.groupby("iteration")["projection"].sum().tolist() == pytest.approx([1.0] * len(run.frames))
+def test_gradient_shares_along_a_transfer_are_those_of_its_unclamped_pictures():
+    settings = lab.Settings(size=48, iterations=3, init="white")
+    table, image = dissect.gradient_shares_along(settings, every=2)
+    assert sorted(set(table["iteration"])) == [0, 2, 3]
+    assert table.groupby("iteration")["projection"].sum().tolist() == pytest.approx([1.0] * 3)
+    last = list(lab.transfer(settings))[-1].image
+    assert torch.equal(image, last) and last.max() > 1  # white has nowhere to go that can be shown
+    objective, _ = set_up(settings)
+    of_last = table[table["iteration"] == 3]["norm"].tolist()
+    assert of_last == pytest.approx(dissect.gradient_shares(objective, objective.net.prepare(last))["norm"].tolist())
+    with pytest.raises(lab.RequestError, match="one loss"):
+        dissect.gradient_shares_along(settings.with_(size=96, scales=2))
