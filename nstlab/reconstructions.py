@@ -207,20 +207,22 @@ def gradient_shares(objective: Objective, x: torch.Tensor) -> pd.DataFrame:
     return pd.DataFrame({key: column.cpu().numpy() for key, column in table.items()}, index=list(terms))
 
 
-def gradient_shares_along(settings: Settings, every: int = 1) -> tuple[pd.DataFrame, torch.Tensor]:
+def gradient_shares_along(settings: Settings, iterations: Sequence[int]) -> tuple[pd.DataFrame, torch.Tensor]:
     """`gradient_shares` while a transfer runs, and the picture it ends with, (1, 3, H, W) in [0, 1] units, unclamped.
 
-    One row a term at iteration 0, `every`, 2·`every` ... and the last; columns iteration, term, norm, share,
-    projection. Nothing is stored, and no stored frame would do: it is clamped to what can be shown, and where the
+    One row an iteration asked for and term; columns iteration, term, norm, share, projection. Nothing is stored, and no stored frame would do: it is clamped to what can be shown, and where the
     transfer has nearly arrived, the gradient of the clamped picture is many times as long and another one.
-    Raises RequestError for settings whose loss changes on the way (`scales`, `k_S_changes`).
+    Raises RequestError for settings whose loss changes on the way (`scales`, `k_S_changes`) and for iterations
+    that the transfer does not reach.
     """
     if settings.scales > 1 or settings.k_S_changes:
         raise RequestError("gradient shares are of one loss: leave scales at 1 and k_S_changes empty")
+    if not iterations or not 0 <= min(iterations) <= max(iterations) <= settings.iterations:
+        raise RequestError(f"the iterations to look at must be some of 0 to {settings.iterations}")
     objective, x = set_up(settings)
     tables = []
     for step in steps(objective, x, make_optimizer(x, settings), settings.iterations):
-        if step.iteration % every == 0 or step.iteration == settings.iterations:
+        if step.iteration in iterations:
             table = gradient_shares(objective, objective.net.prepare(step.image)).rename_axis("term").reset_index()
             tables.append(table.assign(iteration=step.iteration))
     columns = ["iteration", "term", "norm", "share", "projection"]

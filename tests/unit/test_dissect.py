@@ -284,7 +284,7 @@ def test_gradient_shares_add_up():
 
 def test_gradient_shares_along_a_transfer_are_those_of_its_unclamped_pictures():
     settings = lab.Settings(size=48, iterations=3, init="white")
-    table, image = dissect.gradient_shares_along(settings, every=2)
+    table, image = dissect.gradient_shares_along(settings, [0, 2, 3])
     assert sorted(set(table["iteration"])) == [0, 2, 3]
     assert table.groupby("iteration")["projection"].sum().tolist() == pytest.approx([1.0] * 3)
     last = list(lab.transfer(settings))[-1].image
@@ -293,4 +293,7 @@ def test_gradient_shares_along_a_transfer_are_those_of_its_unclamped_pictures():
     of_last = table[table["iteration"] == 3]["norm"].tolist()
     assert of_last == pytest.approx(dissect.gradient_shares(objective, objective.net.prepare(last))["norm"].tolist())
     with pytest.raises(lab.RequestError, match="one loss"):
-        dissect.gradient_shares_along(settings.with_(size=96, scales=2))
+        dissect.gradient_shares_along(settings.with_(size=96, scales=2), [0])
+    for impossible in ([], [4], [-1, 2]):
+        with pytest.raises(lab.RequestError, match="0 to 3"):
+            dissect.gradient_shares_along(settings, impossible)
