@@ -210,8 +210,9 @@ def gradient_shares(objective: Objective, x: torch.Tensor) -> pd.DataFrame:
 def gradient_shares_along(settings: Settings, iterations: Sequence[int]) -> tuple[pd.DataFrame, torch.Tensor]:
     """`gradient_shares` while a transfer runs, and the picture it ends with, (1, 3, H, W) in [0, 1] units, unclamped.
 
-    One row an iteration asked for and term; columns iteration, term, norm, share, projection. Nothing is stored, and no stored frame would do: it is clamped to what can be shown, and where the
-    transfer has nearly arrived, the gradient of the clamped picture is many times as long and another one.
+    One row an iteration asked for and term; columns iteration, term, norm, share, projection. Nothing is stored,
+    and no stored frame would do: it is clamped to what can be shown, and where the transfer has nearly arrived,
+    the gradient of the clamped picture is many times as long and another one.
     Raises RequestError for settings whose loss changes on the way (`scales`, `k_S_changes`) and for iterations
     that the transfer does not reach.
     """
