@@ -1,5 +1,6 @@
 """Links lead somewhere, words are spelt right, and what is said in several places agrees."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -103,6 +104,19 @@ def test_versions_and_names_agree():
     assert readme.startswith(f"# {project['name']}\n")
     for command in re.findall(r"^make ([a-z-]+)", readme, re.M):
         assert re.search(rf"^{command}:", (home() / "Makefile").read_text(), re.M), command
+
+
+def test_the_command_beside_a_picture_is_the_one_that_made_it():
+    path = home() / "docs" / "make_gallery.py"
+    spec = importlib.util.spec_from_file_location("make_gallery", path)
+    make_gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_gallery)
+    first = make_gallery.command(make_gallery.FIRST)
+    page = (home() / "docs" / "gallery.md").read_text(encoding="utf-8")
+    assert first in page and first in (home() / "README.md").read_text(encoding="utf-8")
+    pairs = re.findall(r"^\| (\w+) \| (\w+) \|.*`nstlab run --content \1 --style \2 ", page, re.M)
+    contents, styles = make_gallery.CONTENTS.split(","), make_gallery.STYLES.split(",")
+    assert pairs == [(content, style) for content in contents for style in styles]
 
 
 def test_notebooks_use_the_words_of_settings():
