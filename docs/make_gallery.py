@@ -7,7 +7,6 @@ The pictures are runs like any other: they are stored under out/, and what is st
 """
 
 import io
-import shlex
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ from PIL import Image
 
 import nstlab as lab
 from nstlab import plots
+from nstlab.__main__ import command
 from nstlab.storage import write_whole
 
 FOLDER = Path(__file__).resolve().parent
@@ -36,15 +36,6 @@ Every content in every style, each made by one command. {about}
 ![every content in every style](gallery.jpg)
 
 """
-
-
-def command(settings: lab.Settings) -> str:
-    """The command that makes this picture again."""
-    words = ["nstlab", "run", "--content", settings.content, "--style", settings.style]
-    for name, value in settings.changed().items():
-        if name not in ("content", "style", "device"):
-            words += ["--set", f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"]
-    return shlex.join(words)
 
 
 def sheet(runs: dict[tuple[str, str], lab.Run], path: Path) -> None:

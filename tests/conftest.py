@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from types import ModuleType
+
 import matplotlib
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch
 from PIL import Image
 
 import nstlab as lab
+from nstlab.storage import home
 
 matplotlib.use("agg")  # here, and not in the environment: kernels that tests start draw into their notebooks
 
@@ -23,6 +27,19 @@ def net() -> lab.VGG19:
 def random_net() -> lab.VGG19:
     """Untrained VGG19 in float64 with average pooling: smooth but for the ReLUs."""
     return lab.load_vgg19("random", pooling="average", device="cpu").double()
+
+
+@pytest.fixture(scope="session")
+def load_script():
+    """A function that gives a script of the project, named by its path from the root, as a module."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("script", home() / path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ PAGES = ("glossary.md", "further_reading.md", "README.md")
 
 FRONT = """# Style transfer, taken apart
 
-![{alt}](first.jpg)
+![a photograph, a style picture, and the painting made from them](first.jpg)
 
 Two pictures and one number: from these, a painting forms. **How?** Not by a network that learnt to paint: nothing
 is trained here. A network that once learnt to tell cats from cups lends its eyes, and the *picture* changes until
@@ -76,7 +76,7 @@ mathematics, no deep learning and no GPU.
 Every chapter is a notebook that you can run, here with its results: what stands under "What we saw" was computed when
 the page was made, or read from stored runs. The [gallery](gallery.md) has a command for each of these:
 
-[![{gallery}](gallery.jpg)](gallery.md)
+[![three photographs, each in four styles](gallery.jpg)](gallery.md)
 """
 
 
@@ -184,9 +184,7 @@ def write_source(copies: dict[course.Chapter, Path], source: Path) -> None:
     shutil.copy(HERE / "conf.py", source)
     shutil.copytree(HERE / "_static", source / "_static")
     rows = "\n".join(f"| [{c.number} · {c.title}]({c.name}.ipynb) | {c.question} |" for c in copies)
-    alt = "a photograph, a style picture, and the painting made from them"
-    front = FRONT.format(rows=rows, alt=alt, gallery="three photographs, each in four styles")
-    (source / "index.md").write_text(front + contents(list(copies)), encoding="utf-8")
+    (source / "index.md").write_text(FRONT.format(rows=rows) + contents(list(copies)), encoding="utf-8")
 
 
 def sweep_for_ten(out: Path, small: bool) -> None:

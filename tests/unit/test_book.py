@@ -1,7 +1,6 @@
 """What the book is made of: the chapters that are there, static pictures for widgets, links that lead somewhere."""
 
 import base64
-import importlib.util
 import io
 
 import nbformat
@@ -10,18 +9,13 @@ from PIL import Image
 
 from nstlab import course
 from nstlab.settings import RequestError
-from nstlab.storage import home
 from nstlab.sweeps import notebook_parameters
 
 
 @pytest.fixture(scope="module")
-def make_book():
+def make_book(load_script):
     """docs/book/make_book.py as a module."""
-    path = home() / "docs" / "book" / "make_book.py"
-    spec = importlib.util.spec_from_file_location("make_book", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs/book/make_book.py")
 
 
 def chapter(folder, number, name, top=None):

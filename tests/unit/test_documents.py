@@ -1,6 +1,5 @@
 """Links lead somewhere, words are spelt right, and what is said in several places agrees."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -106,11 +105,8 @@ def test_versions_and_names_agree():
         assert re.search(rf"^{command}:", (home() / "Makefile").read_text(), re.M), command
 
 
-def test_the_command_beside_a_picture_is_the_one_that_made_it():
-    path = home() / "docs" / "make_gallery.py"
-    spec = importlib.util.spec_from_file_location("make_gallery", path)
-    make_gallery = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_gallery)
+def test_the_command_beside_a_picture_is_the_one_that_made_it(load_script):
+    make_gallery = load_script("docs/make_gallery.py")
     first = make_gallery.command(make_gallery.FIRST)
     page = (home() / "docs" / "gallery.md").read_text(encoding="utf-8")
     assert first in page and first in (home() / "README.md").read_text(encoding="utf-8")
