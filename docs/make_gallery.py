@@ -15,7 +15,7 @@ from PIL import Image
 
 import nstlab as lab
 from nstlab import plots
-from nstlab.__main__ import command
+from nstlab.commands import command
 from nstlab.storage import write_whole
 
 FOLDER = Path(__file__).resolve().parent

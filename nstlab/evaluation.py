@@ -149,7 +149,8 @@ class Judge:
     def __init__(self, settings: Settings, net: VGG19 | None = None) -> None:
         """net: the full network, where one has it. Raises RequestError for a picture that cannot be had."""
         self.settings = plain = unreduced(settings)
-        self.net = net if net is not None else load_vgg19(plain.weights, plain.pooling, plain.device)
+        formats = {"weights_format": plain.weights_format}
+        self.net = net if net is not None else load_vgg19(plain.weights, plain.pooling, plain.device, **formats)
         self.content = load_image(plain.content, plain.size)
         self.style = load_image(plain.style, plain.style_size or plain.size)
         self.P = self._activations(self.content)

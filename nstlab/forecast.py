@@ -50,12 +50,16 @@ def forecast(settings: Settings, height: int, width: int, rate: float, stored: i
     return Forecast(seconds, seconds * max(settings.iterations - stored, 0), memory, stored > 0)
 
 
-def memory_needed(settings: Settings, height: float, width: float) -> float:
+Shape = tuple[float, float]
+
+
+def memory_needed(settings: Settings, height: float, width: float, style: Shape | None = None) -> float:
     """Bytes that a run of `settings` takes at its most, Python and torch included, at height x width.
 
-    Backward keeps each ReLU's output, 4 bytes a value; the fast path keeps a byte where no loss reads it, and of a
-    pooling 4 bytes a value, not 12. At the widest layer some tensors more exist at a time. L-BFGS keeps two
-    pictures for each step that it remembers.
+    style: height and width of the style picture, where it may be larger: its statistics are taken first, one layer
+    after the other. Backward keeps each ReLU's output, 4 bytes a value; the fast path keeps a byte where no loss
+    reads it, and of a pooling 4 bytes a value, not 12. At the widest layer some tensors more exist at a time.
+    L-BFGS keeps two pictures for each step that it remembers.
     """
     layers = computed_layers(settings)
     wanted = {*settings.content_layers, *settings.style_layers}
@@ -67,14 +71,17 @@ def memory_needed(settings: Settings, height: float, width: float) -> float:
             kept += (4 if layer.name in wanted or not fast else 1) * values
         elif layer.kind == "pool":
             kept += (4 if fast and settings.pooling == "max" else 12) * values
-    widest = max(4 * layer.features * height * width / layer.stride**2 for layer in layers)
+    at_once = 2.5 if fast else 4  # tensors of the widest layer that exist at a time
+    widest = max(4 * layer.features / layer.stride**2 for layer in layers) * at_once
     pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
     weights = 4 * sum(layer.parameters for layer in layers)
     if fast:  # backward's kernels, and Winograd's, which are four times as many
         shapes = [(c, *c.size(int(height), int(width))) for c in layers if c.kind == "conv"]
         chosen = [c.parameters for c, *size in shapes if algorithm(c.inputs, c.features, *size) == "winograd"]
         weights = 2 * weights + 2 * 4 * 4 * sum(chosen)
-    return BASE_MEMORY + kept + (2.5 if fast else 4) * widest + pictures + weights
+    running = kept + widest * height * width + pictures
+    preparing = (widest + 4 * 3) * style[0] * style[1] if style else 0.0
+    return BASE_MEMORY + weights + max(running, preparing)
 
 
 def memory_free(device: str) -> float:
@@ -83,16 +90,42 @@ def memory_free(device: str) -> float:
     if chosen.type == "cuda":
         return torch.cuda.mem_get_info(chosen)[0] + BASE_MEMORY
     system = psutil.virtual_memory().available + psutil.swap_memory().free
-    return min(system, _left_of_the_group()) + BASE_MEMORY
+    return min(system, left_of_the_groups()) + BASE_MEMORY
 
 
-def _left_of_the_group(group: Path = Path("/sys/fs/cgroup")) -> float:
-    """What a container's limit leaves; psutil sees the whole machine."""
+def left_of_the_groups(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that the limits of this process's control groups leave, its own and those above it; ∞ without any.
+
+    A container or a batch system sets them; psutil sees the whole machine. Linux has two versions: one tree for
+    everything, or one for memory alone. Files that are cached and can be dropped count as free.
+    """
+    left = math.inf
     try:
-        most, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        lines = groups.read_text().splitlines()
     except OSError:
-        return math.inf  # no Linux, or no limit
-    return math.inf if most == "max" else int(most) - int(used)
+        return left  # no Linux
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            tree, names = mounted, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            tree, names = mounted / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = tree / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(tree):
+                left = min(left, _left_of(folder, *names))
+    return left
+
+
+def _left_of(group: Path, most: str, used: str, cached: str) -> float:
+    try:
+        limit, current = ((group / name).read_text().strip() for name in (most, used))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return math.inf  # a group without a limit, or one that is not mounted here
+    return math.inf if limit == "max" else int(limit) - int(current) + int(stat.get(cached, 0))
 
 
 def size_that_fits(settings: Settings, height: float, width: float, free: float) -> int:
@@ -104,11 +137,20 @@ def size_that_fits(settings: Settings, height: float, width: float, free: float)
     return size
 
 
-def prepare_memory(settings: Settings, height: int, width: int) -> None:
-    """Prepares for a run of a picture of this shape, `settings.size` long; RequestError if there is too little."""
-    height, width = (side * settings.size / max(height, width) for side in (height, width))
-    needed, free = memory_needed(settings, height, width), memory_free(settings.device)
+def prepare_memory(settings: Settings, height: int, width: int, style: Shape | None = None) -> None:
+    """Prepares for a run of a picture of this shape, `settings.size` long; RequestError if there is too little.
+
+    style: the style picture's height and width when the content's are these.
+    """
+    scale = settings.size / max(height, width)
+    height, width, style = height * scale, width * scale, tuple(side * scale for side in style or ()) or None
+    needed, free = memory_needed(settings, height, width, style), memory_free(settings.device)
     if needed > free:
+        if memory_needed(settings, height, width) <= free:
+            raise RequestError(
+                f"the style picture of {style[1]:.0f} x {style[0]:.0f} pixels takes about {needed / 1e9:.1f} GB of "
+                f"memory and {free / 1e9:.1f} GB are free: choose a smaller style_size"
+            )
         fits = size_that_fits(settings, height, width, free)
         raise RequestError(
             f"size={settings.size} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import pandas as pd
 
-from nstlab.storage import set_aside, write_whole
+from nstlab.settings import RequestError, layer_names
+from nstlab.storage import open_regular, open_to_append, read_regular, set_aside, write_whole
 
 FIRST_COLUMNS = ("iteration", "seconds", "total", "content", "style")
 """Then one column a style layer: w_l times its loss. `seconds` is computing time since iteration 0."""
+LONGEST_ROW = 2000  # bytes; one of 37 layers has under 1000
 
 
 class History:
@@ -24,7 +29,7 @@ class History:
         self.path = path
         self.columns = (*FIRST_COLUMNS, *style_layers)
         self.rows: list[tuple[float, ...]] = []
-        self._file: io.RawIOBase | None = None
+        self._file: BinaryIO | None = None
 
     def resume(self, rows: Iterable[Sequence[float]]) -> None:
         """Make the file hold exactly `rows` (a checkpoint's; none to start) and open it for more.
@@ -33,7 +38,7 @@ class History:
         """
         self.rows = [tuple(row) for row in rows]
         expected = (",".join(self.columns) + "\n" + "".join(map(_line, self.rows))).encode()
-        stored = self.path.read_bytes() if self.path.exists() else None
+        stored = read_regular(self.path) if os.path.lexists(self.path) else None
         if stored is not None and not stored.startswith(expected):
             aside = set_aside(self.path)
             logging.getLogger(__name__).warning(
@@ -41,7 +46,7 @@ class History:
             )
         if stored != expected:
             write_whole(self.path, expected)
-        self._file = self.path.open("ab", buffering=0)
+        self._file = open_to_append(self.path)
 
     def append(self, row: Sequence[float]) -> None:
         """One more row, visible to readers at once. Raises OSError if the disk is full."""
@@ -65,6 +70,36 @@ def _line(row: Sequence[float]) -> str:
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """The table of a run, one row an iteration; a last line that is still being written is left out."""
-    whole_lines = path.read_bytes().rpartition(b"\n")[0]
-    return pd.read_csv(io.BytesIO(whole_lines)) if whole_lines else pd.DataFrame(columns=FIRST_COLUMNS)
+    """The table of a run, one row an iteration; a last line that is still being written is left out.
+
+    Raises RequestError for a file that holds anything but the numbers of the iterations 0, 1, 2, ...
+    """
+    whole_lines = read_regular(path).rpartition(b"\n")[0]
+    if not whole_lines:
+        return pd.DataFrame(columns=FIRST_COLUMNS)
+    try:
+        names = whole_lines.partition(b"\n")[0].decode("ascii").split(",")
+        layers = set(names[5:])
+        if tuple(names[:5]) != FIRST_COLUMNS or not layers <= set(layer_names()) or len(layers) < len(names) - 5:
+            raise ValueError("its columns are not those of a history")
+        table = pd.read_csv(io.BytesIO(whole_lines), dtype=float, index_col=False, quoting=csv.QUOTE_NONE)
+        if not np.isfinite(table.to_numpy()).all():
+            raise ValueError("a number is missing or not finite")
+        if not (table["iteration"] == np.arange(len(table))).all():
+            raise ValueError("its iterations do not count from 0")
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise RequestError(f"{path} is damaged ({reason}); going on with the run writes it again") from None
+    return table.astype({"iteration": int})
+
+
+def last_row(path: Path) -> dict[str, float]:
+    """The last whole row of a history by its columns, read from the file's end; empty if there is none yet."""
+    try:
+        with open_regular(path) as file:
+            names = file.readline(LONGEST_ROW).decode("ascii").strip().split(",")
+            file.seek(max(file.seek(0, os.SEEK_END) - LONGEST_ROW, 0))
+            lines = file.read(LONGEST_ROW).rpartition(b"\n")[0].splitlines()
+        return dict(zip(names, map(float, lines[-1].split(b",")), strict=True))
+    except (OSError, ValueError, IndexError):
+        return {}  # no history yet, or its first line alone

@@ -6,125 +6,137 @@ import csv
 import importlib.util
 import io
 import json
-import struct
+import logging
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
+from nstlab.decoding import ENDINGS, MOST_PIXELS, decode, shape_of
 from nstlab.settings import RequestError, Settings, unknown
-from nstlab.storage import home, write_whole
+from nstlab.storage import MOST_JSON, Damaged, home, open_regular, parse_json, read_regular, write_whole
 
 SMALLEST_SIDE = 32  # below it, pool5 has no position left
-MOST_PIXELS = 100_000_000
 PROVENANCE = "nstlab"  # the keyword of the PNG text chunk that holds the settings
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 
 def catalogue() -> list[dict[str, str]]:
-    """The rows of data/catalogue.csv: name, kind, file, title, maker, licence, source, sha256."""
-    with (home() / "data" / "catalogue.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """The rows of data/catalogue.csv: name, kind, file, title, maker, licence, source, sha256.
+
+    A spreadsheet may have saved it (with a byte order mark, in code page 1252); without it there are no rows.
+    """
+    try:
+        data = read_regular(home() / "data" / "catalogue.csv", MOST_JSON)
+    except OSError:
+        return []
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    dialect = "excel" if text.partition("\n")[0].count(",") >= 3 else csv.Sniffer().sniff(text, ",;\t")
+    rows = csv.DictReader(io.StringIO(text, newline=""), dialect=dialect)
+    return [row for row in rows if all(row.get(column) for column in ("name", "kind", "file"))]
 
 
 def sample_pictures(kind: str | None = None) -> dict[str, Path]:
     """Name -> file of the sample pictures: the catalogue's, and whatever else lies in data/content and data/style.
 
-    `kind` is "content" or "style"; None gives both.
+    `kind` is "content" or "style"; None gives both. A file's name is its own without the ending, dots in it as
+    underscores; one's own file is taken before a sample of the same name.
     """
+    return {name: files[0] for name, files in _samples(kind).items()}
+
+
+def _samples(kind: str | None) -> dict[str, list[Path]]:
+    """Name -> all files of that name, the one that is taken first."""
     kinds = (kind,) if kind else ("content", "style")
-    samples = {row["name"]: _catalogued(row["file"]) for row in catalogue() if row["kind"] in kinds}
+    found = {row["name"]: [_catalogued(row["file"])] for row in catalogue() if row["kind"] in kinds}
+    shipped = {file for files in found.values() for file in files}
+    own: dict[str, list[Path]] = {}
     for folder in kinds:
         for path in sorted((home() / "data" / folder).glob("*")):
-            if path.suffix.lower() in ENDINGS:
-                samples.setdefault(path.stem, path)
-    return samples
+            if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path not in shipped:
+                own.setdefault(path.stem.replace(".", "_"), []).append(path)
+    return found | {name: files + found.get(name, []) for name, files in own.items()}
 
 
 def _catalogued(file: str) -> Path:
     package, _, name = file.rpartition(":")
     if not package:
         return home() / "data" / file
-    folder = importlib.util.find_spec(package).submodule_search_locations[0]  # without importing the package
-    return Path(folder) / name
+    found = importlib.util.find_spec(package)  # without importing the package
+    return Path(found.submodule_search_locations[0]) / name if found else Path(file)
 
 
 def find_picture(name: str | Path) -> Path:
     """The file of a sample's name or of a path. Raises RequestError if there is none."""
     path = Path(name)
     if path.suffix or path.is_absolute() or len(path.parts) > 1:
-        if not path.is_file():
+        if "://" in str(name) or re.match(r"https?:/", str(path)):
+            raise RequestError(f"{name} is an address: save the picture and give its path")
+        if path.is_dir():
+            raise RequestError(f"{path} is a folder: give the path of one picture in it")
+        try:
+            found = path.exists()
+        except OSError as error:
+            raise RequestError(f"no picture at {path}: {error.strerror}") from None
+        if not found:
             raise RequestError(f"no picture at {path}")
         return path
-    samples = sample_pictures()
+    samples = _samples(None)
     if str(name) not in samples:
         raise RequestError(f"{unknown('sample picture', str(name), samples)} (a file needs its ending or folder)")
-    return samples[str(name)]
+    taken, *others = samples[str(name)]
+    if others:
+        said = " and ".join(map(str, others))
+        logging.getLogger(__name__).warning("%s is the name of %s, too: %s is taken", name, said, taken)
+    return taken
 
 
 def load_image(picture: str | Path, size: int | None = 256) -> torch.Tensor:
     """A picture as (1, 3, H, W) float32 RGB in [0, 1], its longer side `size` pixels (None: as it is).
 
-    `picture` is a sample's name or a path. EXIF orientation is respected; grey, palette, CMYK and 16-bit
-    pictures become RGB, transparent ones are laid over white. Lanczos resampling, enlarging too.
-    Raises RequestError for what is no picture, is truncated, claims more than 100 million pixels, or would
-    have a side under 32 pixels.
+    `picture` is a sample's name or a path. EXIF orientation and colour profiles are respected; grey, palette, CMYK
+    and 16-bit pictures become RGB, transparent ones are laid over white. Lanczos resampling, enlarging too.
+    Raises RequestError for what is no picture, is truncated, has more than 100 million pixels (a JPEG: after it was
+    made smaller while reading), or would have a side under 32 pixels.
 
     >>> load_image("astronaut", size=64).shape
     torch.Size([1, 3, 64, 64])
     """
     path = find_picture(picture)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MOST_PIXELS decides, below
-            with Image.open(path) as file:
-                width, height = _resized(path, *file.size, size)
-                rgb = _to_rgb(file)
-    except RequestError as error:
-        raise RequestError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
-    except Image.UnidentifiedImageError:
-        raise RequestError(f"{path} is not a picture that can be read") from None
-    except Image.DecompressionBombError:
-        raise RequestError(f"{path} claims more than {MOST_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise RequestError(f"{path} is damaged and cannot be read: {error}") from None
-    if rgb.width < rgb.height:
-        width, height = min(width, height), max(width, height)  # EXIF may have turned it
-    else:
-        width, height = max(width, height), min(width, height)
+    width, height = resized(shape_of(path), size)
+    if min(width, height) < SMALLEST_SIDE:
+        raise RequestError(f"{path} would be {width} x {height} pixels; both sides must be at least {SMALLEST_SIDE}")
+    rgb = decode(path, size)
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(rgb))  # (H, W, 3)
     return (pixels.permute(2, 0, 1)[None].float() / 255).contiguous()  # (1, 3, H, W)
 
 
-def _resized(path: Path, width: int, height: int, size: int | None) -> tuple[int, int]:
-    """The width and height that the picture will have; refuses what is too large or too small."""
-    if width * height > MOST_PIXELS:
-        raise RequestError(f"{path} claims {width} x {height} pixels, more than {MOST_PIXELS:,}")
+def resized(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
+    """Width and height that `load_image` gives a picture of that width and height.
+
+    >>> resized((400, 300), 128)
+    (128, 96)
+    """
     if size is None:
-        new = (width, height)
-    else:
-        scale = size / max(width, height)
-        new = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if min(new) < SMALLEST_SIDE:
-        raise RequestError(f"{path} would be {new[0]} x {new[1]} pixels; both sides must be at least {SMALLEST_SIDE}")
-    return new
+        return shape
+    scale = size / max(shape)
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Any picture that Pillow reads as 8-bit RGB, upright, transparent parts over white."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16 bits a pixel, however they are stored
-        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
-    if picture.mode == "F":
-        raise RequestError("floating-point pictures are not read; save it as PNG or JPEG")
-    if "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+def thumbnail(picture: str | Path, side: int) -> Image.Image:
+    """A picture whose shorter side has `side` pixels, of any shape, to be looked at. Raises RequestError."""
+    path = find_picture(picture)
+    shape = shape_of(path)
+    scale = side / min(shape)
+    longer = min(max(side, round(max(shape) * scale)), 10 * side)
+    return decode(path, longer).resize(resized(shape, longer))
 
 
 def to_pixels(image: torch.Tensor) -> np.ndarray:
@@ -133,11 +145,12 @@ def to_pixels(image: torch.Tensor) -> np.ndarray:
 
 
 def save_image(image: torch.Tensor, path: str | Path, settings: Settings | None = None) -> None:
-    """Write (1, 3, H, W) in [0, 1] units as PNG; with `settings`, they ride inside the file.
+    """Write (1, 3, H, W) in [0, 1] units as an sRGB PNG; with `settings`, they ride inside the file.
 
     The same picture and settings give the same bytes. Raises OSError if it cannot be written.
     """
     text = PngImagePlugin.PngInfo()
+    text.add(b"sRGB", b"\0")  # perceptual
     if settings is not None:
         text.add_text(PROVENANCE, json.dumps(settings.model_dump(mode="json")))
     buffer = io.BytesIO()
@@ -151,19 +164,40 @@ def read_settings(path: str | Path) -> Settings:
     Raises RequestError if there are none.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / "run.json"
-    if not path.is_file():
-        raise RequestError(f"nothing at {path}")
     try:
+        if path.is_dir():
+            path = path / "run.json"
+        if not path.exists():
+            raise RequestError(f"nothing at {path}")
         if path.suffix == ".json":
-            stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
+            stored = parse_json(read_regular(path, MOST_JSON))
+            stored = stored.get("settings") if isinstance(stored, dict) else None
         else:
-            with Image.open(path) as file:
-                file.load()  # text chunks may stand behind the pixels
-                stored = json.loads(file.info[PROVENANCE])
+            stored = parse_json(_text_inside(path))
+        if not isinstance(stored, dict):
+            raise Damaged("its settings are no NAME: VALUE pairs")
         return Settings(**stored)
-    except RequestError as error:
-        raise RequestError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, Image.DecompressionBombError):
+    except Damaged:
         raise RequestError(f"{path} holds no settings of nstlab") from None
+    except RequestError as error:
+        raise RequestError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _text_inside(path: Path) -> str:
+    """The text chunk of ours in a PNG. Raises Damaged if there is none, or if the picture is not whole."""
+    with open_regular(path) as opened:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                file = Image.open(opened, formats=("PNG",))
+                if file.width * file.height > MOST_PIXELS:
+                    raise Damaged("too many pixels")
+                file.load()  # text chunks may stand behind the pixels
+        except Exception as error:  # Pillow has many for what is no PNG, or a damaged one
+            raise Damaged(str(error)) from None
+    text = file.info.get(PROVENANCE)
+    if not isinstance(text, str):
+        raise Damaged("no settings")
+    return text

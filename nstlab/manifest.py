@@ -5,28 +5,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from nstlab.optimise import LEARNING_RATES
 from nstlab.reduction import cost
-from nstlab.settings import Settings
-from nstlab.storage import write_whole
+from nstlab.settings import RunError, Settings
+from nstlab.storage import MOST_JSON, parse_json, read_regular, write_whole
 from nstlab.vgg19 import VGG19, choose_device
 
 FORMAT = 1
 NOT_SHAPING = {"iterations", "frame_every", "device"}
 
 
-def run_id(settings: Settings, sha256: dict[str, str]) -> str:
+def run_id(settings: Settings, sha256: dict[str, str], read_as: dict[str, str]) -> str:
     """Twelve hexadecimal digits that name what shapes the picture.
 
     The settings at their default do not count (so that one added later orphans nothing), nor does a default
-    that is spelled out; pictures and weights count by their bytes.
+    that is spelled out; pictures and weights count by their bytes, and by what they are read as
+    where that is not plain (see `Run.read_as`).
     """
     shaping = {name: value for name, value in settings.changed().items() if name not in NOT_SHAPING | set(sha256)}
     if settings.learning_rate == LEARNING_RATES[settings.optimizer]:
@@ -35,7 +38,7 @@ def run_id(settings: Settings, sha256: dict[str, str]) -> str:
         shaping.pop("style_size", None)
     if settings.style_layer_weights == (1.0,) * len(settings.style_layers):
         shaping.pop("style_layer_weights", None)
-    text = json.dumps([shaping, sha256], sort_keys=True)
+    text = json.dumps([shaping, sha256, read_as] if read_as else [shaping, sha256], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -44,13 +47,14 @@ def write_manifest(
     run: str,
     settings: Settings,
     sha256: dict[str, str],
+    read_as: dict[str, str],
     status: str,
     iteration: int | None,
     network: dict[str, Any] | None = None,
 ) -> None:
     """Write run.json. `iteration` is the one that can be gone on from, None before the first checkpoint.
 
-    network: as `describe_network` has it, where the network has been loaded.
+    read_as: see `Run.read_as`; network: as `describe_network` has it, where the network has been loaded.
     """
     manifest = {
         "format": FORMAT,
@@ -59,6 +63,7 @@ def write_manifest(
         "iteration": iteration,
         "settings": settings.model_dump(mode="json"),
         "sha256": sha256,
+        **({"read_as": read_as} if read_as else {}),
         **({"network": network} if network else {}),
         **this_machine(settings),
     }
@@ -74,16 +79,41 @@ def describe_network(net: VGG19, settings: Settings, height: int, width: int) ->
     deepest = max((*settings.content_layers, *settings.style_layers), key=lambda name: net.layer(name).index)
     found = cost(net, height, width, deepest, coded=settings.reduction == "weight_sharing")
     features = [layer.features for layer in net.layers if layer.kind == "conv"]
-    return {"sha256": net.sha256, "features": features, **dataclasses.asdict(found)}
+    read_as = {"read_as": net.read_as} if net.read_as else {}
+    return {"sha256": net.sha256, **read_as, "features": features, **dataclasses.asdict(found)}
+
+
+class Manifest(BaseModel):
+    """What run.json must hold; whatever else stands in it is kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    format: int
+    id: str = Field(pattern=r"^[0-9a-f]{12}$")
+    status: str
+    iteration: int | None = Field(ge=0)
+    settings: dict[str, Any]
+    sha256: dict[str, str]
+    read_as: dict[str, str] = {}
+    network: dict[str, Any] | None = None
+    versions: dict[str, str] = {}
+    machine: dict[str, str | int] = {}
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """run.json's content; an empty dict where there is none, or a damaged one, or one of another format."""
+    """run.json's content; an empty dict where there is none, or a damaged one.
+
+    Raises OSError for one that cannot be read, RunError for one of a newer nstlab.
+    """
+    if not os.path.lexists(path):
+        return {}
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        whole = stored["format"] == FORMAT and {"id", "settings", "sha256", "iteration", "status"} <= set(stored)
-        return stored if whole else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = parse_json(read_regular(path, MOST_JSON))
+        newer = stored.get("format") if isinstance(stored, dict) else None
+        if type(newer) is int and newer > FORMAT:
+            raise RunError(f"{path} was written by a newer nstlab (format {newer}): update this one")
+        return Manifest.model_validate(stored).model_dump(exclude_unset=True)
+    except ValueError:  # Damaged, or a ValidationError
         return {}
 
 

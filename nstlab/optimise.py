@@ -164,6 +164,23 @@ def make_optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer
     return LBFGS(x, rate, settings.history_size)
 
 
+def check_state(state: dict[str, Any], optimizer: torch.optim.Optimizer, image: torch.Tensor) -> None:
+    """Raises ValueError for a state_dict that this optimiser cannot have had at a picture of this shape."""
+    for stored, own in zip(state["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
+        if any(stored[name] != value for name, value in own.items() if name in stored):
+            raise ValueError("its optimiser has other settings")
+    left = [state["state"]]
+    while left:
+        value = left.pop()
+        if isinstance(value, (dict, list)):
+            left.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, torch.Tensor):
+            if value.numel() not in (1, image.numel()) or not value.isfinite().all():
+                raise ValueError("its optimiser's state is not this picture's")
+        elif not isinstance(value, (int, float, type(None))):
+            raise ValueError("its optimiser's state holds what no optimiser has")
+
+
 def steps(
     objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer, iterations: int, start: int = 0
 ) -> Iterator[Step]:
@@ -235,13 +252,14 @@ def set_up(settings: Settings) -> tuple[Objective, torch.Tensor]:
     takes more memory than there is.
     """
     content, style = load_pictures(settings, settings.size_at(0))
-    prepare_memory(settings, *content.shape[2:])
+    prepare_memory(settings, *content.shape[2:], style=tuple(style.shape[2:]))
     with one_line_without_memory(settings, *content.shape[2:]):
         return _set_up(settings, content, style)
 
 
 def _set_up(settings: Settings, content: torch.Tensor, style: torch.Tensor) -> tuple[Objective, torch.Tensor]:
-    net = load_vgg19(settings.weights, settings.pooling, settings.device, settings.convolution, settings.precision)
+    s = settings
+    net = load_vgg19(s.weights, s.pooling, s.device, s.convolution, s.precision, s.weights_format)
     device = net.mean.device
     if settings.reduction:
         net = reduced_network(net, settings, content, style)

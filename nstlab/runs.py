@@ -15,10 +15,8 @@ from __future__ import annotations
 import errno
 import logging
 import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,17 +26,37 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from nstlab.checkpoints import Snapshot, read_checkpoint, write_checkpoint
-from nstlab.history import History, read_history
+from nstlab.checkpoints import (
+    NEW,
+    Snapshot,
+    checkpoint_iteration,
+    drop_previous,
+    read_checkpoint,
+    write_checkpoint,
+)
+from nstlab.decoding import profile_of
+from nstlab.history import History, last_row, read_history
 from nstlab.images import find_picture, load_image, read_settings, save_image
+from nstlab.interrupts import noted_interrupts
 from nstlab.manifest import describe_network, differences, read_manifest, run_id, write_manifest
-from nstlab.optimise import Objective, Step, make_optimizer, set_up, steps
+from nstlab.optimise import Objective, Step, check_state, make_optimizer, set_up, steps
 from nstlab.settings import RequestError, RunError, Settings
-from nstlab.storage import home, set_aside, sha256_of, write_whole
-from nstlab.weights import weights_sha256
+from nstlab.storage import Damaged, is_regular, out_folder, parts, read_regular, set_aside, sha256_of, write_whole
+from nstlab.vgg19 import VGG19
+from nstlab.weights import weights_read_as, weights_sha256
 
 CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints,
 CHECKPOINT_SHARE = 0.05  # and so long that writing them takes no more than this share of the time
+
+
+FRAME = re.compile(r"(\d{6}|[1-9]\d{6,8})\.png")
+SETTLED = ("complete", "stopped")
+"""The states in which a run that nobody computes has left its files; any other is mended when it goes on."""
+OWN_FILES = (NEW, "result.png", "run.json", "history.csv")
+
+
+class Occupied(RequestError):
+    """Another process, or another generator of this one, computes this run."""
 
 
 class Run:
@@ -46,7 +64,8 @@ class Run:
 
     settings: as given; out: the folder of runs (None: the project's out/). `id` and `folder` follow from
     what shapes the picture: the settings but iterations, frame_every and device, the bytes of both pictures
-    and of the weights. Raises RequestError for a picture or weights that cannot be found.
+    and of the weights, and `read_as`: from which colour profile a picture is converted to sRGB, and which format a
+    weights file has other than its names suggest. Raises RequestError for a picture or weights that cannot be found.
 
     >>> run = Run(Settings(size=48, iterations=3), out=tmp).advance(progress=False)
     >>> run.frames, len(run.history)
@@ -56,14 +75,20 @@ class Run:
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
         self.settings = settings
         content, style = find_picture(settings.content), find_picture(settings.style)
+        read_as = {
+            "content": profile_of(content),
+            "style": profile_of(style),
+            "weights": weights_read_as(settings.weights, settings.weights_format),
+        }
+        self.read_as = {name: value for name, value in read_as.items() if value is not None}
         self.sha256 = {
             "content": sha256_of(content),
             "style": sha256_of(style),
             "weights": weights_sha256(settings.weights),
         }
-        self.id = run_id(settings, self.sha256)
-        out = Path(out).absolute() if out else home() / "out"
-        self.folder = out / f"{_slug(content.stem)}-{_slug(style.stem)}-{self.id}"
+        self.id = run_id(settings, self.sha256, self.read_as)
+        self.went_on_from: int | None = None  # of the last advance(): the iteration stored before it
+        self.folder = out_folder(out) / f"{_slug(content.stem)}-{_slug(style.stem)}-{self.id}"
 
     @classmethod
     def stored(cls, folder: str | Path) -> Run:
@@ -74,7 +99,8 @@ class Run:
         manifest = run.manifest
         if not manifest:
             raise RequestError(f"{run.folder / 'run.json'} is damaged")
-        run.id, run.sha256 = manifest["id"], manifest["sha256"]
+        run.id, run.sha256, run.read_as = manifest["id"], manifest["sha256"], manifest.get("read_as", {})
+        run.went_on_from = None
         return run
 
     def __repr__(self) -> str:
@@ -82,7 +108,7 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """run.json as a dict, empty where there is none or a damaged one."""
+        """run.json as a dict, empty where there is none or a damaged one. See `read_manifest`."""
         return read_manifest(self.folder / "run.json")
 
     @property
@@ -102,9 +128,28 @@ class Run:
         return read_history(path)
 
     @property
+    def complete(self) -> bool:
+        """Whether settings.iterations are stored and whole: manifest, picture, history and checkpoint agree."""
+        manifest = self.manifest
+        stored = manifest.get("iteration")
+        if stored is None or stored < self.settings.iterations or manifest["status"] not in SETTLED:
+            return False
+        agree = last_row(self.folder / "history.csv").get("iteration") == stored == self._picture_iteration()
+        return agree and checkpoint_iteration(self.folder) in (stored, None)
+
+    def _picture_iteration(self) -> int | None:
+        """The iteration that result.png says it is; None if there is none, or a damaged one."""
+        path = self.folder / "result.png"
+        try:
+            return read_settings(path).iterations if is_regular(path) else None
+        except RequestError:
+            return None
+
+    @property
     def frames(self) -> list[int]:
-        """The iterations whose pictures are stored."""
-        return sorted(int(path.stem) for path in (self.folder / "frames").glob("[0-9]*.png"))
+        """The iterations whose pictures are stored. Whatever else lies in frames/ is left alone."""
+        named = [path for path in (self.folder / "frames").glob("*.png") if FRAME.fullmatch(path.name)]
+        return sorted(int(path.stem) for path in named if is_regular(path))
 
     def frame(self, iteration: int) -> torch.Tensor:
         """The stored picture at an iteration, (1, 3, H, W) in [0, 1].
@@ -133,7 +178,7 @@ class Run:
         KeyboardInterrupt; a second one does not wait. Raises RequestError or RunError as `steps`.
         """
         bar = None
-        with _patient_interrupt() as interrupted, closing(self.steps()) as computed, ExitStack() as shown:
+        with noted_interrupts() as presses, closing(self.steps()) as computed, ExitStack() as shown:
             for step in computed:
                 if bar is None:  # what is refused shows no bar
                     total = self.settings.iterations
@@ -141,9 +186,9 @@ class Run:
                     shown.enter_context(bar)
                 bar.update(step.iteration - bar.n)
                 bar.set_postfix_str(f"loss {step.losses['total']:.4g}")
-                if interrupted():
+                if presses:
                     break
-        if interrupted():
+        if presses:
             raise KeyboardInterrupt
         return self
 
@@ -176,10 +221,17 @@ class Run:
         with self._locked(), _one_line_errors(self.folder):
             frames = [f"frames/{iteration:06d}.png" for iteration in other.frames if iteration <= snapshot.iteration]
             for name in (*frames, "result.png"):
-                write_whole(self.folder / name, (other.folder / name).read_bytes())
+                write_whole(self.folder / name, read_regular(other.folder / name))
+            history = History(self.folder / "history.csv", self.settings.style_layers)
+            history.resume(rows.tolist())
+            history.close()
             begun = Snapshot(snapshot.iteration, snapshot.image, optimizer.state_dict(), rows)
             write_checkpoint(self.folder, self.id, begun)
-            write_manifest(self.folder / "run.json", self.id, self.settings, self.sha256, "stopped", snapshot.iteration)
+            self._describe("stopped", snapshot.iteration)
+
+    def _describe(self, status: str, iteration: int | None, network: dict[str, Any] | None = None) -> None:
+        path, sha256 = self.folder / "run.json", self.sha256
+        write_manifest(path, self.id, self.settings, sha256, self.read_as, status, iteration, network)
 
     def steps(self, ready: tuple[Objective, torch.Tensor] | None = None) -> Iterator[Step]:
         """As advance(), yielding each new step once it is recorded. Closing the generator stores a checkpoint.
@@ -189,13 +241,14 @@ class Run:
         process on this run) and RunError on the way (a loss that is not finite, a full disk); what was
         stored before stays.
         """
-        if self._is_complete():
+        if self.complete:
             return
         objective, x = ready or set_up(self.settings)
         optimizer = make_optimizer(x, self.settings)
         with self._locked(), _one_line_errors(self.folder):
-            writer = _Writer(self, x, optimizer, describe_network(objective.net, self.settings, *x.shape[2:]))
+            writer = _Writer(self, objective.net, x, optimizer)
             start = writer.resume()
+            self.went_on_from = writer.stored
             try:
                 for step in steps(objective, x, optimizer, max(start, self.settings.iterations), start):
                     if not writer.record(step):
@@ -207,32 +260,25 @@ class Run:
                         raise
                     writer.store_if_due()
                 writer.store("complete")
+                drop_previous(self.folder)
             except RunError as error:
                 writer.describe(f"failed: {error}")
                 raise RunError(f"{error}; what was stored before is kept in {self.folder}") from None
             finally:
                 writer.close()
 
-    def _is_complete(self) -> bool:
-        """Whether settings.iterations are stored, whole as far as can be told without the checkpoint."""
-        stored = self.iteration
-        if stored is None or stored < self.settings.iterations:
-            return False
-        try:
-            rows = self.history["iteration"]
-            return len(rows) == stored + 1 and rows.iloc[-1] == stored and self.result is not None
-        except (RequestError, KeyError, ValueError, IndexError):
-            return False
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """This run for this process alone."""
         try:
+            for path in (self.folder, self.folder / "frames", self.folder / "lock"):
+                if path.is_symlink():
+                    raise RequestError(f"{path} is a link, which nstlab does not write through: remove it")
             (self.folder / "frames").mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.folder / "lock", timeout=0, thread_local=False)
             lock.acquire()
         except filelock.Timeout:
-            raise RequestError(f"{self.folder} is being computed by another process") from None
+            raise Occupied(f"{self.folder} is being computed by another process") from None
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise RunError(f"the disk is full: nothing can be stored in {self.folder}") from None
@@ -249,8 +295,9 @@ class Run:
 class _Writer:
     """Writes one run's folder while it is computed; the only one that does."""
 
-    def __init__(self, run: Run, x: torch.Tensor, optimizer: torch.optim.Optimizer, network: dict[str, Any]) -> None:
-        self.run, self.x, self.optimizer, self.network = run, x, optimizer, network
+    def __init__(self, run: Run, net: VGG19, x: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        self.run, self.net, self.x, self.optimizer = run, net, x, optimizer
+        self.network = describe_network(net, run.settings, *x.shape[2:])
         self.history = History(run.folder / "history.csv", run.settings.style_layers)
         self.step: Step | None = None
         self.stored: int | None = None  # the iteration of the newest checkpoint
@@ -259,10 +306,17 @@ class _Writer:
         self.stored_at = self.tick = time.perf_counter()
 
     def resume(self) -> int:
-        """Bring x, the optimiser and the folder to the newest checkpoint; returns its iteration, or 0."""
+        """Bring x, the optimiser and the folder to the newest checkpoint; returns its iteration, or 0.
+
+        All is read before anything is changed, so that what cannot be read stops the run and costs nothing.
+        """
         folder = self.run.folder
-        self._check_manifest()
-        snapshot = read_checkpoint(folder, self.run.id)
+        manifest = self.run.manifest
+        for name in ("run.json", "history.csv"):
+            if (folder / name).is_file():
+                read_regular(folder / name)
+        snapshot = read_checkpoint(folder, self.run.id, self._check)
+        self._name_differences(manifest)
         if snapshot is not None:
             self.x.data = snapshot.image.to(self.x.device)  # with `scales`, not always of x's first size
             self.optimizer.load_state_dict(snapshot.optimizer)
@@ -271,12 +325,38 @@ class _Writer:
         if self.history.rows:
             self.seconds = self.history.rows[-1][1]
         self.first = 0 if self.stored is None else self.stored + 1  # the first iteration to be recorded
-        for iteration in self.run.frames:
-            if iteration >= self.first:
-                (folder / "frames" / f"{iteration:06d}.png").unlink()
+        self._tidy()
+        if self.stored is not None and self.run._picture_iteration() != self.stored:  # killed before it was written
+            self._save(self.net.restore(self.x.detach()), "result.png", self.stored)
         self.describe("running")
         self.tick = self.stored_at = time.perf_counter()
         return self.stored or 0
+
+    def _check(self, snapshot: Snapshot) -> None:
+        """Raises ValueError for a snapshot that this run cannot have stored."""
+        settings, shape = self.run.settings, tuple(snapshot.image.shape[2:])
+        expected = tuple(self.x.shape[2:]) if settings.scales == 1 else None
+        if max(shape) != settings.size_at(snapshot.iteration) or shape != (expected or shape):
+            raise Damaged(f"its picture has {shape[1]} x {shape[0]} pixels")
+        if snapshot.history.shape[1] != len(self.history.columns):
+            raise Damaged("its history has other columns")
+        check_state(snapshot.optimizer, self.optimizer, snapshot.image)
+
+    def _tidy(self) -> None:
+        """Remove frames after the checkpoint, which are painted again, and parts that a kill has left."""
+        folder = self.run.folder
+        for iteration in self.run.frames:
+            if iteration >= self.first:
+                self._frame(iteration).unlink()
+        left = [path for path in parts(folder) if path.name.startswith(tuple(f".{name}." for name in OWN_FILES))]
+        for path in (*left, *parts(folder / "frames"), folder / NEW):
+            path.unlink(missing_ok=True)
+
+    def _frame(self, iteration: int) -> Path:
+        return self.run.folder / "frames" / f"{iteration:06d}.png"
+
+    def _save(self, image: torch.Tensor, name: str | Path, iteration: int) -> None:
+        save_image(image, self.run.folder / name, self._settings_at(iteration))
 
     def record(self, step: Step) -> bool:
         """Append the step's row and store its frame; False for a step that is stored already."""
@@ -286,8 +366,7 @@ class _Writer:
         if step.iteration >= self.first:
             self.history.append((step.iteration, round(self.seconds, 3), *step.losses.values()))
             if is_frame(step.iteration, self.run.settings.frame_every):
-                path = self.run.folder / "frames" / f"{step.iteration:06d}.png"
-                save_image(step.image, path, self._settings_at(step.iteration))
+                self._save(step.image, self._frame(step.iteration), step.iteration)
         self.tick = time.perf_counter()
         return step.iteration >= self.first
 
@@ -308,7 +387,7 @@ class _Writer:
             torch.tensor(self.history.rows, dtype=torch.float64),
         )
         write_checkpoint(self.run.folder, self.run.id, snapshot)
-        save_image(self.step.image, self.run.folder / "result.png", self._settings_at(iteration))
+        self._save(self.step.image, "result.png", iteration)
         self.stored = iteration
         self.describe(status)
         self.stored_at = self.tick = time.perf_counter()
@@ -316,9 +395,7 @@ class _Writer:
 
     def describe(self, status: str) -> None:
         """Write run.json."""
-        run = self.run
-        path = run.folder / "run.json"
-        write_manifest(path, run.id, run.settings, run.sha256, status, self.stored, self.network)
+        self.run._describe(status, self.stored, self.network)
 
     def close(self) -> None:
         self.history.close()
@@ -329,14 +406,13 @@ class _Writer:
         changes = tuple(change for change in settings.k_S_changes if change[0] < iteration)
         return settings.with_(iterations=iteration, k_S_changes=changes, frame_every=None, device="auto")
 
-    def _check_manifest(self) -> None:
+    def _name_differences(self, manifest: dict[str, Any]) -> None:
         """Name what differs from the machine that the run was begun on; set a damaged run.json aside."""
         log = logging.getLogger(__name__)
         path = self.run.folder / "run.json"
         if not path.exists():
             return
-        manifest = self.run.manifest
-        if not manifest:
+        if manifest.get("id") != self.run.id:
             log.warning("%s cannot be used and is set aside as %s", path, set_aside(path).name)
             return
         for difference in differences(manifest, self.run.settings):
@@ -350,8 +426,7 @@ def is_frame(iteration: int, every: int | None = None) -> bool:
 
 def stored_runs(out: str | Path | None = None) -> list[Path]:
     """The folders of runs in `out` (None: the project's out/), in the order of their names."""
-    out = Path(out).absolute() if out else home() / "out"
-    return sorted(path.parent for path in out.glob("*/run.json"))
+    return sorted(path.parent for path in out_folder(out).glob("*/run.json"))
 
 
 def _slug(stem: str) -> str:
@@ -360,31 +435,12 @@ def _slug(stem: str) -> str:
 
 
 @contextmanager
-def _patient_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C only sets a flag, which the function given says; a second one interrupts at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # signals reach the main thread alone
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
 def _one_line_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else error.strerror or error
         raise RunError(
-            f"{folder} could not be written: {reason}; what was stored before stays, and the run goes on from it"
+            f"{error.filename or folder}: {reason}; what was stored before stays, and the run goes on from it"
         ) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -17,6 +17,7 @@ BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 INITIAL_VALUES = ("white_noise", "white", "black", "mean", "content", "style", "average")
 WEIGHTS = ("original-8bit", "torchvision", "random")
+WEIGHTS_FORMATS = ("auto", "torchvision", "caffe", "grey")
 STYLE_LOSSES = ("gram", "gram_l1", "mean_std", "mmd_gaussian", "sliced_wasserstein", "binarised")
 CHANNEL_REDUCTIONS = ("distinctiveness", "magnitude", "contribution", "sensitivity", "random")
 """The reductions that take channels away; each is a way to choose them."""
@@ -105,6 +106,10 @@ class Settings(BaseModel):
     content_loss: Literal["l2", "l1"] = _knob("l2", "how two activations are compared: by squares, or by amounts")
     pooling: Literal["max", "average"] = _knob("max", "how the network halves its resolution")
     weights: str = _knob("original-8bit", "the network: original-8bit, torchvision, random, or a path")
+    weights_format: Literal[WEIGHTS_FORMATS] = _knob(
+        "auto",
+        "what a weights file of one's own expects of its pixels, if its numbers do not tell (see nstlab.weights)",
+    )
     reduction: Literal[REDUCTIONS] | None = _knob(
         None, "how the network is made smaller; none: it stays whole (see nstlab.reduction)"
     )
@@ -158,7 +163,7 @@ class Settings(BaseModel):
         ge=1,
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         for name in values:
             if name not in type(self).model_fields:
                 raise unknown("setting", name, type(self).model_fields)
@@ -178,7 +183,7 @@ class Settings(BaseModel):
         >>> Settings.from_text({"style_layers": "relu1_1,relu2_1", "style_size": "none"}).style_layers
         ('relu1_1', 'relu2_1')
         """
-        values = {name: None if text.lower() == "none" else text for name, text in pairs.items()}
+        values = {name: None if text.lower() == "none" and _may_be_none(name) else text for name, text in pairs.items()}
         return base.with_(**values) if base else cls(**values)
 
     def changed(self) -> dict[str, Any]:
@@ -266,6 +271,8 @@ class Settings(BaseModel):
             raise ValueError(f"scales = {self.scales}: the smallest of the sizes would be under 32 pixels")
         if not self.content_layers and not self.style_layers:
             raise ValueError("content_layers and style_layers are both empty: nothing is left to optimise")
+        if self.weights_format != "auto" and self.weights in WEIGHTS:
+            raise ValueError(f"weights_format = {self.weights_format}: needs weights = the path of a file")
         weights = self.style_layer_weights
         if isinstance(weights, tuple) and len(weights) != len(self.style_layers):
             raise ValueError(f"{len(weights)} style_layer_weights for {len(self.style_layers)} style layers")
@@ -310,11 +317,22 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
+def _may_be_none(name: str) -> bool:
+    field = Settings.model_fields.get(name)
+    return field is not None and type(None) in get_args(field.annotation)
+
+
 def _name_or_path(value: str) -> str:
     """A bare word is a name and stays; anything with a folder or an ending is a path, made absolute."""
     if not value or "\0" in value:
         raise ValueError("a name or a path is needed")
-    path = Path(value).expanduser()
+    try:
+        value.encode()
+        path = Path(value).expanduser()
+    except UnicodeEncodeError:
+        raise ValueError("the name of the file is not valid UTF-8: rename it") from None
+    except RuntimeError as error:  # ~somebody who is not there
+        raise ValueError(str(error)) from None
     is_path = path.suffix or path.is_absolute() or len(path.parts) > 1 or value.startswith((".", "~"))
     return str(path.absolute()) if is_path else value
 
@@ -328,5 +346,8 @@ def _one_line(fault: dict[str, Any]) -> str:
         return f"{name}: {message}"
     if fault["type"] == "string_pattern_mismatch":
         message = f"should be one of {Settings.model_fields[name].description}"
-    value = " ".join(repr(fault["input"]).split())
+    try:
+        value = " ".join(repr(fault["input"]).split())
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits, a list that holds itself
+        value = type(fault["input"]).__name__
     return f"{name} = {value[:80]}: {message}"

@@ -1,13 +1,29 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and files that are files: no links, pipes or devices."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+MOST_JSON = 1 << 20  # bytes of a run.json or the like: a real one has a few thousand
+DEEPEST = 20  # brackets within brackets in one; a real one has four
+
+
+class Damaged(ValueError):
+    """A file's content is not what nstlab writes; the message says in one line what is wrong with it."""
+
+
+class Newer(ValueError):
+    """A file was written by a newer nstlab, in a format that this one does not know."""
 
 
 def home() -> Path:
@@ -16,22 +32,34 @@ def home() -> Path:
     return Path(chosen).absolute() if chosen else Path(__file__).resolve().parents[1]
 
 
+def out_folder(out: str | Path | None = None) -> Path:
+    """The folder of runs, absolute: `out`, or the project's out/ for None."""
+    return Path(out).absolute() if out else home() / "out"
+
+
+def _flags(*names: str) -> int:
+    """Flags of os.open, those that this system knows (Windows has neither O_NONBLOCK nor O_NOFOLLOW)."""
+    return sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", *names))
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write beside `path`; forced to the disk and renamed into place when the block ends well.
 
-    Whoever reads `path`, at any moment and after any crash, sees the old bytes or the new ones.
+    Whoever reads `path`, at any moment and after any crash, sees the old bytes or the new ones. The file beside it
+    is made anew under a name that nobody can have prepared, so nothing is written through a link.
     """
-    beside = path.with_name(f".{path.name}.part")
+    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flags("O_NOFOLLOW"), 0o666)
     try:
-        with beside.open("wb") as file:
+        with open(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    os.replace(beside, path)
     sync_folder(path.parent)
 
 
@@ -39,6 +67,73 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path` as a whole (see `whole_file`)."""
     with whole_file(path) as file:
         file.write(data)
+
+
+def parts(folder: Path) -> list[Path]:
+    """What a killed process has left of files that it was writing in a folder."""
+    return [path for path in folder.glob(".*.part") if is_regular(path)]
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """A file opened to be added to, unbuffered. Raises OSError for a link or what is no file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | _flags("O_NOFOLLOW", "O_NONBLOCK"))
+    return open(descriptor, "ab", buffering=0)
+
+
+def is_regular(path: Path) -> bool:
+    """Whether there is a file of that name: no link, folder, pipe or device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+@contextmanager
+def open_regular(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
+    """A file opened to be read, of at most `most` bytes. Raises OSError, for what is no regular file too.
+
+    What is no file (a pipe, /dev/zero) would block or never end, and so may a file of /proc, which says that it is
+    empty: it is read as empty. A link to a file is as good as the file.
+    """
+    kind = os.stat(path).st_mode  # before it is opened: opening a device may do something
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if not stat.S_ISREG(kind):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _flags("O_NONBLOCK"))) as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"is larger than the {most:,} bytes that it may have", str(path))
+        yield file
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """A file's bytes, at most `most`. Raises OSError (see `open_regular`)."""
+    with open_regular(path, most) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON that may come from anywhere, as plain values. Raises Damaged for what is none, is too deep or too long."""
+    if len(text) > MOST_JSON:
+        raise Damaged(f"its JSON has more than {MOST_JSON:,} characters")
+    try:
+        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        if _depth(text) > DEEPEST:
+            raise Damaged("its JSON is nested too deeply")
+        return json.loads(text)
+    except Damaged:
+        raise
+    except (ValueError, RecursionError):
+        raise Damaged("it is not JSON") from None
+
+
+def _depth(text: str) -> int:
+    """How deeply brackets are nested, those in strings left out."""
+    deepest = depth = 0
+    for bracket in re.findall(r"[][{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def sync_folder(folder: Path) -> None:
@@ -54,13 +149,13 @@ def sync_folder(folder: Path) -> None:
 def set_aside(path: Path) -> Path:
     """Rename a damaged file so that nothing reads it again and nothing is lost; returns its new path."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
     os.replace(path, aside)
     return aside
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises OSError (see `open_regular`)."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -86,6 +86,7 @@ class VGG19(nn.Module):
         self.pooling, self.convolution, self.precision = pooling, convolution, precision
         self._prepared: dict[str, Convolution] = {}
         self.sha256 = weights.sha256
+        self.read_as = f"{weights.format}: {weights.found}" if weights.format else ""  # of a file of one's own
         self.register_buffer("mean", torch.tensor(weights.mean))
         for key, tensor in weights.tensors.items():
             self.register_buffer(key.replace(".", "_"), tensor)  # buffers: nothing here is trained
@@ -224,8 +225,9 @@ def load_vgg19(
     device: str = "auto",
     convolution: str = "auto",
     precision: str = "float32",
+    weights_format: str = "auto",
 ) -> VGG19:
-    """VGG19 with the weights of that name (see `nstlab.weights.read_weights`).
+    """VGG19 with the weights of that name, or of a file (see `nstlab.weights.read_weights`, also for weights_format).
 
     `pooling`, `convolution`, `precision`: see `VGG19`. On a CUDA device the weights lie channels-last, as its
     convolutions want them, and cuDNN chooses its algorithms by rule and not by a timing.
@@ -242,7 +244,7 @@ def load_vgg19(
         if name not in known:
             raise unknown(kind, name, known)
     chosen = choose_device(device)
-    net = VGG19(read_weights(weights), pooling, convolution, precision).to(chosen).eval()
+    net = VGG19(read_weights(weights, weights_format), pooling, convolution, precision).to(chosen).eval()
     if chosen.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import pickle
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +18,7 @@ import torch
 
 from nstlab.settings import BLOCKS, RequestError, RunError, layer_names
 from nstlab.storage import sha256_of
+from nstlab.weights_files import read_tensors
 
 ORIGINAL_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 """The mean pixel of Simonyan & Zisserman's VGG19, RGB in [0, 1]."""
@@ -56,12 +57,32 @@ class Weights:
     """The 16 convolutions of VGG19 for grey levels.
 
     tensors: `conv1_1.weight` (64, 3, 3, 3), `conv1_1.bias` (64,), ... `conv5_4.bias`, float32;
-    mean: the mean pixel, RGB in [0, 1]; sha256: of the file they came from.
+    mean: the mean pixel, RGB in [0, 1]; sha256: of the file they came from; format: of a file of one's own, as what it
+    was read (one of FORMATS), and found: in words, how that was known.
     """
 
     tensors: Tensors
     mean: tuple[float, float, float]
     sha256: str
+    format: str | None = None
+    found: str = ""
+
+
+FORMATS = {
+    "torchvision": "RGB from 0 to 1, normalised by torchvision's mean and deviation",
+    "caffe": "BGR in grey levels minus the mean",
+    "grey": "RGB in grey levels minus the mean",
+}
+"""What a VGG19's file may expect of its pixels: the values of `Settings.weights_format`."""
+
+KNOWN_FILES = {
+    "dcbb9e9d": ("torchvision", "torchvision's VGG19"),
+    "d01eb7cb": ("caffe", "the original VGG19, as jcjohnson and neural-style-pt have it"),
+}
+"""Files that are known by the first digits of their SHA-256."""
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+"""Under what training scripts store a state dict."""
 
 
 def convolutions() -> list[tuple[str, int, int]]:
@@ -71,31 +92,60 @@ def convolutions() -> list[tuple[str, int, int]]:
     return list(zip(names, features, features[1:], strict=False))
 
 
-def read_weights(weights: str = "original-8bit") -> Weights:
+def read_weights(weights: str = "original-8bit", weights_format: str = "auto") -> Weights:
     """The weights of that name, or of a path to a state dict (.pth, .pt, .safetensors).
 
-    A state dict with torchvision's names (`features.0.weight`) is one for pixels divided by 255, minus
-    torchvision's mean, over its standard deviation, and is scaled to grey levels; one with the layers' names
-    (`conv1_1.weight`) is used as it is, with the original mean.
-    Raises RequestError (no such file, a damaged or a wrong one) or RunError (a failed download).
+    What such a file expects of its pixels its names do not say, so it is told from its numbers: it is the original
+    VGG19 in either order of channels and either scale, or a file that is known by its hash. weights_format: one of
+    FORMATS for what cannot be told. State dicts may be wrapped and have prefixes, as training scripts store them.
+    Raises RequestError (no such file, a damaged or a wrong one, one that cannot be told) or RunError (a failed
+    download).
     """
     if weights == "random":
         tensors = _untrained()
         return Weights(tensors, ORIGINAL_MEAN, sha256_of_tensors(tensors))
     path = _file(weights)
-    sha256 = sha256_of(path)
+    sha256 = _hash(path)
     if weights == "original-8bit":
         _expect(sha256, weights, path)
-        tensors, mean = _from_codebooks(_load(path)), ORIGINAL_MEAN
-    else:
-        tensors, mean = _from_state_dict(_load(path), path)
-    _check_shapes(tensors, path)
-    return Weights(tensors, mean, sha256)
+        return Weights(_from_codebooks(read_tensors(path)), ORIGINAL_MEAN, sha256)
+    tensors = _convolutions_in(read_tensors(path), path)
+    if weights == "torchvision":
+        return Weights(to_grey_levels(tensors), TORCHVISION_MEAN, sha256)
+    found, why = (weights_format, "as weights_format says") if weights_format != "auto" else _recognised(tensors, path)
+    if found == "caffe":
+        tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)
+    if found == "torchvision":
+        return Weights(to_grey_levels(tensors), TORCHVISION_MEAN, sha256, found, why)
+    return Weights(tensors, ORIGINAL_MEAN, sha256, found, why)
 
 
 def weights_sha256(weights: str) -> str:
-    """The SHA-256 that `read_weights` would give, without decoding the file."""
-    return sha256_of_tensors(_untrained()) if weights == "random" else sha256_of(_file(weights))
+    """The SHA-256 that `read_weights` would give, without decoding the file. Raises as `read_weights`."""
+    return sha256_of_tensors(_untrained()) if weights == "random" else _hash(_file(weights))
+
+
+def needs_download(weights: str) -> bool:
+    """Whether these weights would first be downloaded."""
+    return weights == "torchvision" and not _torchvisions_file().is_file()
+
+
+def weights_read_as(weights: str, weights_format: str = "auto") -> str | None:
+    """The format as which a file of one's own is read, where its names suggest another; None otherwise.
+
+    Files were once read as their names suggest, so this is a part of what a run is. Raises as `read_weights`.
+    """
+    if weights in SOURCES:
+        return None
+    kept = _hash(_file(weights)), weights_format
+    if kept not in _read_as:
+        found = read_weights(weights, weights_format).format
+        by_layer = _naming(_flat(read_tensors(_file(weights))), _file(weights))[1]
+        _read_as[kept] = None if found == ("grey" if by_layer else "torchvision") else found
+    return _read_as[kept]
+
+
+_read_as: dict[tuple[str, str], str | None] = {}
 
 
 def import_torchvision() -> ModuleType:
@@ -128,18 +178,27 @@ def _file(weights: str) -> Path:
         return Path(package.submodule_search_locations[0]) / "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
     if weights == "torchvision":
         return _download()
-    path = Path(weights)
-    if not path.is_file():
-        raise RequestError(f"no weights at {path}")
-    return path
+    return Path(weights)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except FileNotFoundError:
+        raise RequestError(f"no weights at {path}") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _torchvisions_file() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / "vgg19-dcbb9e9d.pth"
 
 
 def _download() -> Path:
     """torchvision's file in torch's cache, downloaded and hash-checked by torchvision if it is not there."""
-    models = import_torchvision().models
-    choice = models.VGG19_Weights.IMAGENET1K_V1
-    path = Path(torch.hub.get_dir()) / "checkpoints" / choice.url.rsplit("/", 1)[1]
+    path = _torchvisions_file()
     if not path.is_file():
+        choice = import_torchvision().models.VGG19_Weights.IMAGENET1K_V1
         try:
             choice.get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:
@@ -149,21 +208,6 @@ def _download() -> Path:
                 f"or put {path.name} into {path.parent}"
             ) from None
     return path
-
-
-def _load(path: Path) -> Tensors:
-    """The tensors in a file. Nothing in it is run."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise RequestError(f"{path} holds something other than tensors and is refused") from None
-    except Exception as error:  # torch, zipfile and safetensors each have their own for a damaged file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RequestError(f"{path} is not a readable weights file: {reason}") from None
 
 
 def _expect(sha256: str, weights: str, path: Path) -> None:
@@ -182,26 +226,88 @@ def _from_codebooks(stored: Tensors) -> Tensors:
     return {key: tensor.contiguous() for key, tensor in tensors.items()}
 
 
-def _from_state_dict(stored: object, path: Path) -> tuple[Tensors, tuple[float, float, float]]:
-    if not isinstance(stored, dict):
+def _flat(stored: object) -> Tensors:
+    """The tensors of a state dict by their names, out of what wraps it, without the prefixes of DataParallel."""
+    while isinstance(stored, Mapping) and (inner := [key for key in WRAPPERS if isinstance(stored.get(key), Mapping)]):
+        stored = stored[inner[0]]
+    if not isinstance(stored, Mapping):
+        return {}
+    named = {str(key).replace("module.", ""): value for key, value in stored.items()}
+    return {key: value for key, value in named.items() if isinstance(value, torch.Tensor)}
+
+
+def _convolutions_in(stored: object, path: Path) -> Tensors:
+    """The 16 convolutions of a state dict by the layers' names, in float32. Raises RequestError if it is another's."""
+    tensors = _flat(stored)
+    if not tensors:
         raise RequestError(f"{path} holds no state dict")
-    if "conv1_1.weight" in stored:
-        return _named(stored, lambda name: name, path), ORIGINAL_MEAN
+    if any("running_mean" in key for key in tensors):
+        raise RequestError(f"{path} has batch normalisation (a vgg19_bn), which VGG19 as it is used here has not")
+    prefix, by_layer = _naming(tensors, path)
     index = {name: str(i) for i, name in enumerate(layer_names())}  # torchvision's `features` are our layers
-    prefix = "features." if "features.0.weight" in stored else ""
-    return to_grey_levels(_named(stored, lambda name: prefix + index[name], path)), TORCHVISION_MEAN
-
-
-def _named(stored: Tensors, key_of: Callable[[str], str], path: Path) -> Tensors:
-    tensors = {}
-    for name, _, _ in convolutions():
-        for part in ("weight", "bias"):
-            key = f"{key_of(name)}.{part}"
-            if not isinstance(stored.get(key), torch.Tensor):
+    found: Tensors = {}
+    for name, inputs, outputs in convolutions():
+        for part, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
+            key = f"{prefix}{name if by_layer else index[name]}.{part}"
+            if key not in tensors:
                 raise RequestError(f"{path} has no {key} ({name}'s {part}): not a VGG19")
-            tensors[f"{name}.{part}"] = stored[key].float()
-    _check_shapes(tensors, path)
-    return tensors
+            tensor = tensors[key]
+            if tuple(tensor.shape) != shape:
+                raise RequestError(f"{path}: {name}'s {part} is {tuple(tensor.shape)}, VGG19's is {shape}")
+            if tensor.layout != torch.strided or not tensor.is_floating_point():
+                raise RequestError(f"{path}: {name}'s {part} holds no plain floating-point numbers")
+            found[f"{name}.{part}"] = tensor.detach().to(torch.float32, copy=True).contiguous()
+            if not found[f"{name}.{part}"].isfinite().all():
+                raise RequestError(f"{path}: {name}'s {part} has numbers that are infinite or not a number (NaN)")
+    return found
+
+
+def _naming(tensors: Tensors, path: Path) -> tuple[str, bool]:
+    """The prefix of the names in a state dict, and whether they are the layers' (or else torchvision's numbers)."""
+    for ending, by_layer in (("conv1_1.weight", True), ("features.0.weight", False), ("0.weight", False)):
+        for key in tensors:
+            if key == ending or key.endswith("." + ending):
+                return key.removesuffix("conv1_1.weight" if by_layer else "0.weight"), by_layer
+    raise RequestError(f"{path} has neither conv1_1.weight nor features.0.weight: not a VGG19 of known names")
+
+
+@lru_cache(maxsize=1)
+def _original() -> Tensors:
+    return read_weights("original-8bit").tensors
+
+
+def _recognised(tensors: Tensors, path: Path) -> tuple[str, str]:
+    """What a file expects of its pixels, and how that is known. Raises RequestError if it cannot be told.
+
+    Its first convolution is compared with the original's in both orders of channels: w and b fit it with factors r_w
+    and r_b. For pixels divided by a, homogeneity (see `to_grey_levels`) makes r_w = a·r_b.
+    """
+    known = KNOWN_FILES.get(sha256_of(path)[:8])
+    if known:
+        return known
+    w, b = tensors["conv1_1.weight"], tensors["conv1_1.bias"]
+    W, B = _original()["conv1_1.weight"], _original()["conv1_1.bias"]
+    likeness = {name: float(_cosine(w, other)) for name, other in (("RGB", W), ("BGR", W.flip(1)))}
+    order = max(likeness, key=likeness.get)
+    r_w = float((w * (W if order == "RGB" else W.flip(1))).sum() / W.square().sum())
+    r_b = float((b * B).sum() / B.square().sum())
+    if likeness[order] > 0.95 and float(_cosine(b, B)) > 0.95:
+        for found, expected, scale in (
+            ("torchvision", "RGB", 1 / TORCHVISION_SCALE),
+            ("caffe", "BGR", 1.0),
+            ("grey", "RGB", 1.0),
+        ):
+            if order == expected and abs(r_w - 1) < 0.1 and abs(r_b / scale - 1) < 0.1:
+                return found, "the original VGG19, by the numbers of conv1_1"
+    choices = ", ".join(f"{name} ({meaning})" for name, meaning in FORMATS.items())
+    raise RequestError(
+        f"{path} is a VGG19 whose numbers are not known, so nobody can tell which pixels it expects: "
+        f"say weights_format={choices}"
+    )
+
+
+def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)
 
 
 def to_grey_levels(tensors: Tensors) -> Tensors:
@@ -214,14 +320,6 @@ def to_grey_levels(tensors: Tensors) -> Tensors:
     per_channel = TORCHVISION_SCALE / (255 * torch.tensor(TORCHVISION_STD))
     scaled["conv1_1.weight"] = tensors["conv1_1.weight"] * per_channel.view(1, 3, 1, 1)
     return scaled
-
-
-def _check_shapes(tensors: Tensors, path: Path) -> None:
-    for name, inputs, outputs in convolutions():
-        for part, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
-            found = tuple(tensors[f"{name}.{part}"].shape)
-            if found != shape:
-                raise RequestError(f"{path}: {name}'s {part} is {found}, VGG19's is {shape}")
 
 
 def _untrained() -> Tensors:

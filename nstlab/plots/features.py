@@ -114,7 +114,7 @@ def _kernels(figure, card: FeatureCard) -> None:
 def png(figure: Figure, dpi: int = 80) -> bytes:
     """A figure as the bytes of a PNG, for a widget; the figure is closed."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
     plt.close(figure)
     return buffer.getvalue()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,15 +40,24 @@ def pictures(
     for axis, (caption, image) in zip(axes.flat, images.items(), strict=False):
         show(axis, image, caption)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(plain(title))
     return figure
+
+
+def plain(text: str) -> str:
+    r"""Text for a figure in which two dollar signs are two dollar signs, and not a formula; twice is as good as once.
+
+    >>> print(plain("A$AP & Ke$ha"))
+    A\$AP & Ke\$ha
+    """
+    return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 
 def show(axis: Axes, image: torch.Tensor, caption: str = "") -> None:
     """One picture, (1, 3, H, W) in [0, 1] units, clamped, on an axis without ticks."""
     pixels = np.asarray(image[0].detach().cpu().clamp(0, 1).permute(1, 2, 0))
     axis.imshow(pixels, interpolation="lanczos")
-    axis.set_title(caption, fontsize=10)
+    axis.set_title(plain(caption), fontsize=10)
     axis.axis("off")
 
 

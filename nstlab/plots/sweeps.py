@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.cluster.hierarchy import dendrogram
 
-from nstlab.plots.pictures import LAYER_COLOURS, show
+from nstlab.plots.features import png
+from nstlab.plots.pictures import LAYER_COLOURS, plain, show
 
 PAPER, INK, FAINT = "#faf8f3", "#2b2926", "#8d877e"
 SHEET_DPI = 160
@@ -34,10 +35,12 @@ def value_label(value: Any) -> str:
         return "none"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:g}" if abs(value) < 1e5 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
-    text = str(value)
+    text = plain(str(value))
+    if Path(text).is_absolute():
+        return Path(text).stem
     if "," in text:
         return text.replace(",", "\n")
-    return Path(text).stem if Path(text).is_absolute() else text.replace("_", "\n") if len(text) > 8 else text
+    return text.replace("_", "\n") if len(text) > 8 else text
 
 
 def sweep_sheets(
@@ -126,8 +129,8 @@ def _sequence(
 
 def _cell(pictures: list[list[torch.Tensor | None]], columns: int) -> tuple[float, float]:
     """Width and height of one picture in inches."""
-    shapes = [picture.shape for row in pictures for picture in row if picture is not None]
-    aspect = shapes[0][3] / shapes[0][2] if shapes else 1.0
+    aspects = [picture.shape[3] / picture.shape[2] for row in pictures for picture in row if picture is not None]
+    aspect = float(np.clip(np.median(aspects), 0.25, 4)) if aspects else 1.0
     width = float(np.clip(26 / columns, 0.45, 2.1))
     return (width, width / aspect) if aspect >= 1 else (width * aspect, width)
 
@@ -145,15 +148,14 @@ class _Sheet:
         self.figure = plt.figure(figsize=(self.width, self.height), facecolor=PAPER)
 
     def text(self, x: float, y: float, text: str, size: float = 10, color: str = INK, **how: Any) -> None:
-        self.figure.text(x / self.width, 1 - y / self.height, text, fontsize=size, color=color, **how)
+        self.figure.text(x / self.width, 1 - y / self.height, plain(text), fontsize=size, color=color, **how)
 
     def picture(self, x: float, y: float, width: float, height: float, picture: torch.Tensor | None) -> None:
         axis = self.figure.add_axes(
             (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
         )
         if picture is not None:
-            show(axis, picture)
-            axis.set_aspect("auto")
+            show(axis, picture)  # in its own proportions, whatever the cell's are
             return
         axis.set(xticks=[], yticks=[], facecolor="#efebe3")
         for spine in axis.spines.values():
@@ -177,10 +179,9 @@ class _Sheet:
             right -= width + 0.2
 
 
-def save_sheet(figure: Figure, path: str | Path) -> None:
-    """Write a contact sheet as PNG, sharp enough to print, and close it."""
-    figure.savefig(path, dpi=SHEET_DPI, facecolor=figure.get_facecolor())
-    plt.close(figure)
+def sheet_png(figure: Figure) -> bytes:
+    """A contact sheet as the bytes of a PNG, sharp enough to print; the figure is closed."""
+    return png(figure, SHEET_DPI)
 
 
 def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], across: str, down: str) -> Figure:
@@ -295,7 +296,7 @@ def clusters(images: Mapping[str, torch.Tensor], between: np.ndarray, linkage: n
     matrix.set_title("Distance of every two pictures")
     figure.colorbar(image, ax=matrix, label="grey levels", shrink=0.9)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(plain(title))
     return figure
 
 

@@ -55,13 +55,15 @@ def sweep(
         return 0
     began = time.perf_counter()
     with _alone(plan):
-        write_as_run(plan, {"workers": use.workers, "threads": use.threads})
+        with _written(plan):
+            write_as_run(plan, {"workers": use.workers, "threads": use.threads})
         failures, interrupted = {}, False
         try:
             if pending:
                 failures, interrupted = run_points(plan, pending, use, scheduler)
         finally:  # also of a sweep whose scheduler is lost
-            table = write_outcome(plan, failures)
+            with _written(plan):
+                table = write_outcome(plan, failures)
         done = int((table["state"] == "done").sum())
         if done and not interrupted:
             _leave(plan, report)
@@ -162,7 +164,16 @@ def _alone(plan: Plan) -> Iterator[None]:
         ) from None
     try:
         yield
-    except OSError as error:
-        raise RunError(f"{plan.folder} could not be written: {error.strerror or error}") from None
     finally:
         lock.release()
+
+
+@contextmanager
+def _written(plan: Plan) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or plan.folder} could not be written: {error.strerror or error}; what the points have "
+            "computed is stored, and the same command goes on from there"
+        ) from None

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nstlab.interrupts import noted_interrupts
 from nstlab.settings import RequestError, RunError
 from nstlab.sweeps.plan import Plan, Point
 from nstlab.sweeps.point import Task, compute_point, stop_points
@@ -26,8 +26,15 @@ from nstlab.vgg19 import choose_device
 if TYPE_CHECKING:
     from distributed import Client
 
-IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+IGNORE_INTERRUPTS = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+if hasattr(signal, "pthread_sigmask"):
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # for the kernels, which inherit it
+"""
 """A terminal's Ctrl-C reaches every process in it; what it means for the workers, the sweep decides."""
+ASKING = 3.0  # seconds between two questions about the workers while nothing runs
+CLOSING = 30.0  # seconds that the cluster may take to end; whatever is left then dies with this process
 
 
 @dataclass(frozen=True)
@@ -70,16 +77,21 @@ def run_points(
     """
     token = secrets.token_hex(4)
     failures: dict[str, str] = {}
-    with _interrupts() as presses, _connected(resources, scheduler) as client, Progress(points) as progress:
+    with (
+        noted_interrupts(patience=2) as presses,
+        _connected(resources, scheduler) as client,
+        Progress(points) as progress,
+    ):
         progress.line(_where(client, resources, scheduler))
         client.subscribe_topic("nstlab", lambda event: progress.began(event[1]) if _is(event, token) else None)
         futures = {}
         for number, point in enumerate(points):
             task, key = _task(plan, point, token, resources), f"{point.run.id}-{token}"
             futures[client.submit(compute_point, task, key=key, pure=False, priority=-number)] = point  # in order
-        told = 0
+        told, workers = 0, _Waiting(client, progress)
         while futures:
             _check(client, scheduler)
+            workers.look()
             for future in [future for future in futures if future.done()]:
                 point = futures.pop(future)
                 outcome = _outcome(future)
@@ -89,12 +101,34 @@ def run_points(
                     failures[point.run.id] = outcome["error"]
             if len(presses) > told:
                 told = len(presses)
-                _stop(client, token, now=told > 1, progress=progress)
-                if told > 1:
+                running = _stop(client, token, now=told > 1, progress=progress)
+                if told > 1 or not running:
                     break
             progress.show()
             time.sleep(0.2)
     return failures, bool(presses)
+
+
+class _Waiting:
+    """Says it when the scheduler has no worker that could compute anything, and when one has come."""
+
+    def __init__(self, client: Client, progress: Progress) -> None:
+        self.client, self.progress = client, progress
+        self.waiting, self.asked = False, 0.0
+
+    def look(self) -> None:
+        if self.progress.running or time.monotonic() - self.asked < ASKING:
+            return
+        self.asked = time.monotonic()
+        try:
+            workers = len(self.client.nthreads())
+        except (OSError, RuntimeError):  # a scheduler that is lost: the sweep says so
+            return
+        if not workers and not self.waiting:
+            self.progress.line("waiting   the scheduler has no workers: the points begin as soon as one comes")
+        elif workers and self.waiting:
+            self.progress.line(f"workers   {_count(workers, 'worker')} came")
+        self.waiting = not workers
 
 
 def _task(plan: Plan, point: Point, token: str, resources: Resources) -> Task:
@@ -126,15 +160,18 @@ def _outcome(future: Any) -> dict[str, Any]:
     return {"state": "failed", "error": f"the worker could not compute it: {reason}"}
 
 
-def _stop(client: Client, token: str, now: bool, progress: Progress) -> None:
+def _stop(client: Client, token: str, now: bool, progress: Progress) -> int:
+    """Tell the workers to stop; returns how many points run."""
     if now:
         progress.line("stopping now; the same command goes on from the checkpoints")
     else:
         progress.line("stopping: every running point stores its checkpoint (Ctrl-C again: stop now)")
     with suppress(OSError, TimeoutError, RuntimeError):  # a worker that is gone needs no telling
-        client.run(stop_points, token, now, wait=not now, on_error="ignore")
+        running = client.run(stop_points, token, now, wait=not now, on_error="ignore")
         if now:
             time.sleep(0.5)  # for the message to leave before the connection goes
+        return sum((running or {}).values())
+    return len(progress.running)
 
 
 def _check(client: Client, scheduler: str | None) -> None:
@@ -163,24 +200,40 @@ def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
         return
     with tempfile.TemporaryDirectory(prefix="nstlab-", ignore_cleanup_errors=True) as folder:
         try:
-            cluster = LocalCluster(
-                n_workers=resources.workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,  # kernels have the memory, not the workers
-                local_directory=folder,
-                silence_logs=logging.CRITICAL,
-                preload=[IGNORE_INTERRUPTS],
-            )
+            with _deaf_children():
+                cluster = LocalCluster(
+                    n_workers=resources.workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    memory_limit=0,  # kernels have the memory, not the workers
+                    local_directory=folder,
+                    silence_logs=logging.CRITICAL,
+                    preload=[IGNORE_INTERRUPTS],
+                )
         except (RuntimeError, OSError) as error:
             raise RunError(f"Dask's workers could not be started on this machine: {error}") from None
+        client = Client(cluster, set_as_default=False)
         try:
-            with Client(cluster, set_as_default=False) as client:
-                yield client
-        finally:
-            cluster.close(timeout=5)
+            yield client
+        finally:  # all is computed or stopped by now: what goes wrong in closing is no fault of the sweep's
+            for ending in (client, cluster):
+                with suppress(OSError, RuntimeError):  # a TimeoutError is an OSError
+                    ending.close(timeout=CLOSING)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started within the block do not hear Ctrl-C; this one hears it after the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _where(client: Client, resources: Resources, scheduler: str | None) -> str:
@@ -194,24 +247,3 @@ def _where(client: Client, resources: Resources, scheduler: str | None) -> str:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[float]]:
-    """Ctrl-C is noted in the list given and does nothing else; a third one does what it always does."""
-    presses: list[float] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield presses
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        presses.append(time.time())
-        if len(presses) == 2:
-            signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield presses
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import operator
 import os
 import signal
 import sys
@@ -12,17 +13,31 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
-from nstlab.runs import Run
+from nstlab.runs import Occupied, Run
 from nstlab.settings import RequestError, RunError, Settings, unknown
-from nstlab.storage import home, write_whole
+from nstlab.storage import MOST_JSON, home, parse_json, read_regular, write_whole
 
 if TYPE_CHECKING:
     from traitlets.config import Config
 
 MARK = "notebook.json"
 """In a run's folder: which notebook has run to its end here, and how far it was asked to go."""
+
+MOST_NOTEBOOK = 100 << 20  # bytes; one with its results has a few million
+ARITHMETIC = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+    ast.Not: operator.not_,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
 
 DIE_WITH_PARENT = "--IPKernelApp.exec_lines=__import__('ctypes').CDLL(None).prctl(1, 9)"
 """PR_SET_PDEATHSIG, SIGKILL: on Linux a kernel in a long computation dies in the moment its parent does.
@@ -40,26 +55,78 @@ class KernelDied(RunError):
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Any]:
-    """Name -> default of a notebook's parameters cell. Raises RequestError if it has none, or not plain literals.
+    """Name -> default of a notebook's parameters cell. Raises RequestError if it has none, or one that only runs.
 
+    Values are read as Python reads them: with annotations, several in a line, and arithmetic on plain values.
     papermill's own inspection takes seconds to import and reads the cell by regular expression.
     """
     if not notebook.is_file():
         known = sorted(path.name for path in (home() / "notebooks").glob("*.ipynb"))
         raise unknown("notebook", notebook.name, known)
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
-        sources = ["".join(cell["source"]) for cell in tagged if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise RequestError(f"{notebook} is not a notebook that can be read") from None
+    sources = _sources(notebook, "parameters")
     if not sources:
         raise RequestError(f"{notebook} has no cell tagged `parameters`")
+    found: dict[str, Any] = {}
     try:
-        lines = [line for line in ast.parse(sources[0]).body if isinstance(line, ast.Assign)]
-        return {target.id: ast.literal_eval(line.value) for line in lines for target in line.targets}
-    except (ValueError, SyntaxError, AttributeError):
-        raise RequestError(f"{notebook}: the parameters cell must hold NAME = plain literal, one a line") from None
+        for line in ast.parse(sources[0]).body:
+            if isinstance(line, ast.AnnAssign) and line.value is None:
+                continue  # a name without a value
+            if isinstance(line, (ast.Assign, ast.AnnAssign)):
+                value = _evaluated(line.value, found)
+                for target in line.targets if isinstance(line, ast.Assign) else [line.target]:
+                    _assign(target, value, found)
+            elif not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)):
+                raise ValueError(ast.unparse(line).splitlines()[0])
+    except (ValueError, SyntaxError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
+        what = " ".join(str(error).split())
+        raise RequestError(f"{notebook}: its parameters cell may hold only NAME = plain value, not {what}") from None
+    return found
+
+
+def was_executed(notebook: Path) -> bool:
+    """Whether papermill has written values into this notebook before: they hold until others are given."""
+    return bool(_sources(notebook, "injected-parameters"))
+
+
+def _sources(notebook: Path, tag: str) -> list[str]:
+    """The code of a notebook's cells with a tag. Raises RequestError for what is no notebook."""
+    try:
+        stored = json.loads(read_regular(notebook, MOST_NOTEBOOK))
+        code = [cell for cell in stored["cells"] if cell["cell_type"] == "code"]
+        return ["".join(cell["source"]) for cell in code if tag in cell.get("metadata", {}).get("tags", ())]
+    except OSError as error:
+        raise RequestError(f"{notebook} cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RequestError(f"{notebook} is not a notebook that can be read") from None
+
+
+def _evaluated(node: ast.expr, known: dict[str, Any]) -> Any:
+    """A literal, a name that is known, or arithmetic on them. Raises ValueError for anything else."""
+    if isinstance(node, ast.Name) and node.id in known:
+        return known[node.id]
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return [_evaluated(part, known) for part in node.elts]
+    if isinstance(node, ast.UnaryOp) and type(node.op) in ARITHMETIC:
+        return ARITHMETIC[type(node.op)](_evaluated(node.operand, known))
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        sides = _evaluated(node.left, known), _evaluated(node.right, known)
+        if not all(isinstance(side, (int, float)) and abs(side) < 1e9 for side in sides):
+            raise ValueError(ast.unparse(node)[:80])
+        return ARITHMETIC[type(node.op)](*sides)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(ast.unparse(node)[:80]) from None
+
+
+def _assign(target: ast.expr, value: Any, found: dict[str, Any]) -> None:
+    if isinstance(target, ast.Name):
+        found[target.id] = value
+    elif isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, list) and len(value) == len(target.elts):
+        for part, one in zip(target.elts, value, strict=True):
+            _assign(part, one, found)
+    else:
+        raise ValueError(ast.unparse(target)[:80])
 
 
 def run_notebook(
@@ -77,6 +144,8 @@ def run_notebook(
         if name not in parameters:
             raise unknown(f"parameter of {notebook.name}", name, parameters)
     merged = parameters | values
+    if was_executed(notebook):
+        values = merged
     settings = Settings(**{name: value for name, value in merged.items() if name in Settings.model_fields})
     run = Run(settings, out)
     plain = settings.model_dump(mode="json")  # lists, not tuples; absolute paths
@@ -86,8 +155,18 @@ def run_notebook(
     others = {name: value for name, value in merged.items() if name not in plain and name != "out"}
     with _followed(run, progress):
         execute(notebook, run.folder, given)
+    require_result(run, notebook)
     write_mark(run.folder, notebook.name, others, settings.iterations)
     return run
+
+
+def require_result(run: Run, notebook: Path) -> None:
+    """Raises RunError if the notebook that has ended did not compute this run."""
+    if not run.complete:
+        raise RunError(
+            f"{notebook.name} ended, but its run has not reached iteration {run.settings.iterations} "
+            f"(it has {run.iteration}): the notebook must compute lab.Run(settings, out=out).advance()"
+        )
 
 
 def write_mark(folder: Path, notebook: str, others: dict[str, Any], iterations: int, **more: Any) -> None:
@@ -96,11 +175,22 @@ def write_mark(folder: Path, notebook: str, others: dict[str, Any], iterations: 
     write_whole(folder / MARK, (json.dumps(mark, indent=2) + "\n").encode())
 
 
+class Mark(BaseModel):
+    """What notebook.json holds."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    notebook: str
+    parameters: dict[str, Any]
+    iterations: int
+    seconds: float | None = None
+    ssim_content: float | None = None
+
+
 def read_mark(folder: Path) -> dict[str, Any]:
     """What `write_mark` noted; an empty dict where there is nothing, or nothing readable."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        return mark if isinstance(mark, dict) else {}
+        return Mark.model_validate(parse_json(read_regular(folder / MARK, MOST_JSON))).model_dump()
     except (OSError, ValueError):
         return {}
 
@@ -146,17 +236,18 @@ def execute(
     """Execute a notebook into `folder`/notebook.ipynb; what was there stays until this one has ended.
 
     given: parameters as plain JSON values; sockets: where to keep the kernel's sockets (None: the system's
-    temporary folder). Raises RunError if a cell fails, KernelDied, or Stopped after `kernel.stop()`.
+    temporary folder). Raises RunError if a cell fails, KernelDied, Stopped after `kernel.stop()`, or Occupied if the
+    notebook's run is being computed by another process.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     kernel = kernel or Kernel()
-    copy, beside = folder / "notebook.ipynb", folder / ".notebook.part.ipynb"
+    copy = folder / "notebook.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nstlab-", dir=sockets) as private:
-        log = Path(private) / "kernel.log"
+        log, beside = Path(private) / "kernel.log", Path(private) / "notebook.ipynb"
         try:
             papermill.execute_notebook(
                 str(notebook),
@@ -174,7 +265,9 @@ def execute(
         except PapermillExecutionError as error:
             if kernel.stopped:
                 raise Stopped from None
-            os.replace(beside, copy)
+            if error.ename == Occupied.__name__:
+                raise Occupied(error.evalue) from None
+            write_whole(copy, beside.read_bytes())
             line = f"{error.ename}: {error.evalue}".splitlines()[0]
             raise RunError(f"{notebook.name} stopped at cell {error.cell_index + 1}: {line}; see {copy}") from None
         except (DeadKernelError, RuntimeError) as error:
@@ -183,7 +276,7 @@ def execute(
             said = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
             reason = said[-1] if said else (str(error).strip() or type(error).__name__).splitlines()[0]
             raise KernelDied(f"{notebook.name}: its kernel died ({reason}); the run stays at its checkpoint") from None
-    os.replace(beside, copy)
+        write_whole(copy, beside.read_bytes())
 
 
 def _kernel_config(folder: str) -> Config:

@@ -32,7 +32,8 @@ from nstlab.sweeps.notebook import read_mark
 from nstlab.sweeps.plan import Plan, Point
 
 LOSSES = FIRST_COLUMNS[2:]
-JUDGED_BY = ("content", "style", "size", "style_size", "weights", "pooling", "content_layers", "style_layers", "seed")
+JUDGED_BY = ("content", "style", "size", "style_size", "weights", "weights_format", "pooling")
+JUDGED_BY += ("content_layers", "style_layers", "seed")
 NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_seconds", "run", "path", "picture")
 
 

@@ -58,15 +58,11 @@ class Point:
 
     def is_done(self, notebook: str) -> bool:
         """Whether the run is stored as far as is asked, and the notebook ran to its end when it was."""
-        reached, wanted = self.run.iteration, self.settings.iterations
-        if reached is None or reached < wanted:
+        if not self.run.complete:
             return False
         mark = read_mark(self.run.folder)
-        try:
-            far = mark["iterations"] >= wanted
-        except (KeyError, TypeError):
-            return False
-        return far and mark.get("notebook") == notebook and mark.get("parameters") == self.others
+        far = mark.get("iterations", -1) >= self.settings.iterations
+        return far and mark["notebook"] == notebook and mark["parameters"] == self.others
 
 
 @dataclass(frozen=True)
@@ -345,12 +341,12 @@ class _RunMaker:
             if (picture, size or settings.size) not in self.loaded:
                 load_image(picture, size or settings.size)  # a damaged or too narrow one is refused now
                 self.loaded.add((picture, size or settings.size))
-        files = (settings.content, settings.style, settings.weights)
+        files = (settings.content, settings.style, settings.weights, settings.weights_format)
         if files not in self.first:
             self.first[files] = Run(settings, self.out)
         first = self.first[files]
         run = copy.copy(first)
-        run.settings, run.id = settings, run_id(settings, first.sha256)
+        run.settings, run.id = settings, run_id(settings, first.sha256, first.read_as)
         run.folder = first.folder.with_name(first.folder.name.removesuffix(first.id) + run.id)
         return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -11,13 +12,16 @@ from typing import Any
 
 import filelock
 
-from nstlab.runs import Run
+from nstlab.runs import Occupied, Run
 from nstlab.settings import RequestError, RunError, Settings
-from nstlab.sweeps.notebook import Kernel, KernelDied, Stopped, execute, write_mark
+from nstlab.sweeps.notebook import Kernel, KernelDied, Stopped, execute, require_result, write_mark
 from nstlab.sweeps.outcome import content_similarity
 from nstlab.sweeps.plan import Point
 
-PATIENCE = 30.0  # seconds that a run may be locked by somebody who computes nothing
+PATIENCE = 30.0  # seconds that a run may be locked by somebody who computes nothing,
+FIRST_PATIENCE = 600.0  # seconds, before its first iterations say how long one takes,
+PACES = 5.0  # or as many times as long as the slowest of its last iterations
+TURNS = 20  # how often somebody else may take up a point's run between its turn and its kernel's
 KERNEL_LIVES = 3  # how often a kernel may die under one point
 LONGEST_SOCKET_FOLDER = 60  # characters; a socket's whole path has room for 107 on Linux
 
@@ -61,9 +65,16 @@ def compute_point(task: Task) -> dict[str, Any]:
     _running[threading.get_ident()] = (task.sweep, kernel)
     _tell({"sweep": task.sweep, "run": run.id, "label": task.label, "iteration": run.iteration})
     try:
-        _wait_for_its_turn(run, kernel)
-        if not point.is_done(Path(task.notebook).name):
-            _execute(task, run, kernel)
+        for turn in range(TURNS):
+            _wait_for_its_turn(run, kernel)
+            if point.is_done(Path(task.notebook).name):
+                break
+            try:
+                _execute(task, run, kernel)
+                break
+            except Occupied:  # taken up by another sweep since
+                if turn == TURNS - 1:
+                    raise
         return {"state": "done"}
     except Stopped:
         return {"state": "stopped"}
@@ -93,11 +104,7 @@ def _execute(task: Task, run: Run, kernel: Kernel) -> None:
         except KernelDied:
             if life == KERNEL_LIVES:
                 raise
-    if (run.iteration or 0) < run.settings.iterations:
-        raise RunError(
-            f"{notebook.name} ended, but its run has not reached iteration {run.settings.iterations} "
-            f"(it has {run.iteration}): the notebook must compute lab.Run(settings, out=out).advance()"
-        )
+    require_result(run, notebook)
     seconds = round(time.perf_counter() - began, 3)
     measured = {"seconds": seconds}
     if run.iteration == run.settings.iterations:  # result.png is the picture of that iteration
@@ -109,7 +116,7 @@ def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:
     """Wait while somebody else computes this very run: a kernel that is dying, or one of another sweep."""
     if not run.folder.is_dir():
         return
-    history, patient_until = run.folder / "history.csv", time.time() + PATIENCE
+    grown, rows = time.monotonic(), None
     while True:
         try:
             with filelock.FileLock(run.folder / "lock", timeout=1):
@@ -117,12 +124,30 @@ def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:
         except filelock.Timeout:
             if kernel.stopped:
                 raise Stopped from None
-            if history.is_file():  # as long as it grows, it is worth waiting for
-                patient_until = max(patient_until, history.stat().st_mtime + PATIENCE)
-            if time.time() > patient_until:
+            seconds = _seconds_of_rows(run)
+            if len(seconds) != rows:  # as long as its history grows, it is worth waiting for
+                grown, rows = time.monotonic(), len(seconds)
+            if time.monotonic() - grown > patience(seconds):
                 raise RunError(f"{run.folder} is held by another process, which computes nothing") from None
         except OSError:
             return  # a folder that cannot be written: the run says so better
+
+
+def _seconds_of_rows(run: Run) -> list[float]:
+    try:
+        return run.history["seconds"].tolist()
+    except (RequestError, OSError):
+        return []
+
+
+def patience(seconds: list[float]) -> float:
+    """How many seconds a locked run may take for its next iteration; seconds: of computing, at each of its rows.
+
+    >>> patience([0.0, 1.0, 2.5]), patience([0.0, 40.0, 80.0]), patience([0.0])
+    (30.0, 200.0, 600.0)
+    """
+    last = [later - earlier for earlier, later in itertools.pairwise(seconds[-6:])]
+    return max(PATIENCE, PACES * max(last)) if last else FIRST_PATIENCE
 
 
 def environment(threads: int, gpus: tuple[str, ...], worker: str) -> dict[str, str]:

@@ -40,7 +40,7 @@ def write_contact_sheets(outcome: Outcome) -> list[Path]:
     sheets = plots.sweep_sheets(outcome.table, outcome.axes, outcome.pictures(), given, title, note)
     for number, figure in zip(itertools.count(1), sheets, strict=False):
         paths.append(outcome.folder / ("contact_sheet.png" if number == 1 else f"contact_sheet-{number}.png"))
-        plots.save_sheet(figure, paths[-1])
+        write_whole(paths[-1], plots.sheet_png(figure))
     for path in old - set(paths):  # of a grid that had more pages
         path.unlink()
     return paths

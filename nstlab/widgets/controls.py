@@ -16,6 +16,7 @@ INITIAL_CAPTIONS = {"white_noise": "noise", "content": "content", "style": "styl
 REDUCTION = ("amount", "angle", "refit", "reduced_blocks", "calibration", "bits", "sparsity", "gradient_kept")
 WHOLE_NUMBERS = ("size", "iterations", "history_size", "scales", "scale_iterations", "seed")
 DROPDOWNS = ("optimizer", "pooling", "style_loss", "content_loss", "calibration", "convolution", "precision")
+DROPDOWNS += ("weights_format",)
 FREE_TEXT = ("style_size", "learning_rate", "frame_every", "style_layer_weights", "weights")  # empty: the default
 FREE_TEXT += ("amount", "angle", "reduced_blocks", "bits", "sparsity", "gradient_kept")
 CHANGE_WHILE_RUNNING = ("k_S",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +15,12 @@ MOST_POINTS = 160
 def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str, Sequence[float]]]) -> str:
     """Losses over the iterations on a log scale, with a legend; lines: name -> (colour, values).
 
+    Names come from files: here they become text in a page, and nothing else.
+
     >>> curves("Loss", [0, 1], {"total": ("red", [10.0, 1.0])}).count("<polyline")
     1
     """
+    title = html.escape(title)
     positive = [value for _, values in lines.values() for value in values if value > 0 and math.isfinite(value)]
     if not positive or not iterations:
         return f"<h4>{title}</h4><p class='nst-empty'>The curves are drawn as the picture forms.</p>"
@@ -34,7 +38,9 @@ def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str,
     for colour, values in lines.values():
         points = [at(iterations[i], values[i]) for i in kept if values[i] > 0 and math.isfinite(values[i])]
         drawn.append(f'<polyline style="stroke:{colour}" points="{" ".join(points)}"/>')
-    legend = "".join(f'<span><i style="background:{colour}"></i>{name}</span>' for name, (colour, _) in lines.items())
+    legend = "".join(
+        f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>' for name, (colour, _) in lines.items()
+    )
     return (
         f'<h4>{title}</h4><svg viewBox="-2 -8 {WIDTH + 8} {HEIGHT + 14}" role="img" aria-label="{title}">'
         f'{_grid(low, high, last)}{"".join(drawn)}</svg><div class="nst-legend">{legend}</div>'

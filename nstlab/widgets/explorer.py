@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any
 
@@ -138,7 +139,9 @@ class FeatureTable(anywidget.AnyWidget):
             button.dataset.feature = `${row.layer}-${number}`;
             button.title = `${row.layer}, feature ${number}: ${value} grey levels here, ${share} % of its maximum`;
             button.style.setProperty("--share", `${share}%`);
-            button.innerHTML = `<b>#${number}</b> ${value}`;
+            const bold = document.createElement("b");
+            bold.textContent = `#${number}`;
+            button.append(bold, ` ${value}`);
             button.setAttribute("aria-pressed", row.layer === layer && number === feature);
             button.onclick = () => { model.set("chosen", [row.layer, number]); model.save_changes(); };
             list.append(button);
@@ -268,7 +271,7 @@ class Explorer(w.VBox):
                 answer(change)
                 self.controls["status"].value = ""
             except Exception as error:  # whatever it is, the explorer stays usable
-                line = " ".join(str(error).split()).replace("<", "&lt;")
+                line = html.escape(" ".join(str(error).split()))
                 self.controls["status"].value = f"<span style='color:#c1440e'>{line}</span>"
 
         return observer

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from nstlab.images import ENDINGS, find_picture, load_image, read_settings, to_pixels
+from nstlab import images
+from nstlab.decoding import ENDINGS
+from nstlab.images import find_picture, load_image, read_settings, to_pixels
 from nstlab.initial import initial_value
 from nstlab.settings import INITIAL_VALUES, RequestError, Settings
 from nstlab.storage import home, write_whole
@@ -36,12 +38,8 @@ def thumbnail(picture: str | Path) -> str:
 
 @lru_cache(maxsize=256)
 def _thumbnail(path: str, _: int) -> str:
-    image = load_image(path, size=None)
-    height, width = image.shape[2:]
-    scale = THUMBNAIL / min(height, width)  # the shorter side: a tile shows a square of it
-    small = Image.fromarray(to_pixels(image)).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=82)
+    images.thumbnail(path, THUMBNAIL).save(buffer, format="JPEG", quality=82)  # a tile shows a square of it
     return data_url(buffer.getvalue())
 
 

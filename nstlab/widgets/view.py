@@ -35,7 +35,8 @@ STATES = {
     "failed": "Halted by an error",
 }
 OPTIMISER = ("optimizer", "learning_rate", "history_size", "seed", "frame_every", "scales", "scale_iterations")
-NETWORK = ("weights", "pooling", "style_loss", "content_loss", "style_size", "device", "convolution", "precision")
+NETWORK = ("weights", "weights_format", "pooling", "style_loss", "content_loss", "style_size")
+NETWORK += ("device", "convolution", "precision")
 REDUCTION = ("reduction", *REDUCTION_KNOBS)
 
 

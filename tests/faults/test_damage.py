@@ -1,8 +1,14 @@
 """What is damaged is named and set aside; the end is the same to the bit."""
 
+import errno
+import hashlib
+import io
 import json
+import os
 import pickle
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,8 +32,11 @@ def stored(tmp_path_factory):
     settings = lab.Settings(**SETTINGS, iterations=9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "CHECKPOINT_SECONDS", 1e9)  # none on the way, however slow the machine
-        for iterations in (3, 6):
-            run = lab.Run(settings.with_(iterations=iterations), out / "begun").advance(progress=False)
+        lab.Run(settings.with_(iterations=3), out / "begun").advance(progress=False)
+        run = lab.Run(settings, out / "begun")
+        for step in (computed := run.steps()):
+            if step.iteration == 6:
+                computed.close()
     straight = lab.Run(settings, out / "straight").advance(progress=False)
     return run.folder, files_of(straight.folder)
 
@@ -61,15 +70,22 @@ def damage(path, how):
         path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
     elif how == "malicious":
         path.write_bytes(pickle.dumps(Malicious()))
-    elif how == "of a newer format" and path.suffix == ".pt":
-        torch.save(torch.load(path, weights_only=True) | {"format": 99}, path)
-    elif how == "of a newer format" and path.suffix == ".json":
-        path.write_text(json.dumps(json.loads(data) | {"format": 99}))
-    elif how == "of a newer format":
+    elif how == "of another format" and path.suffix == ".pt":
+        rewrite(path, format=0)
+    elif how == "of another format" and path.suffix == ".json":
+        path.write_text(json.dumps(json.loads(data) | {"format": "one"}))
+    elif how == "of another format":
         path.write_text(path.read_text().replace("seconds", "hours"))
 
 
-HOWS = ["empty", "truncated", "garbage", "a flipped bit", "of a newer format"]
+def rewrite(path, **changes):
+    """A checkpoint with other content and the right hash."""
+    buffer = io.BytesIO()
+    torch.save(torch.load(path, weights_only=True) | changes, buffer)
+    path.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+
+
+HOWS = ["empty", "truncated", "garbage", "a flipped bit", "of another format"]
 
 
 @pytest.mark.parametrize("how", [*HOWS, "malicious"])
@@ -126,6 +142,112 @@ def test_a_missing_checkpoint_or_history_is_no_damage(begun, caplog):
     (folder / "history.csv").unlink()
     carry_on()
     assert not caplog.records
+
+
+def listing(folder):
+    """Every file with its bytes, but for the lock."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+@pytest.mark.parametrize("code", ["EIO", "EACCES", "ENOMEM"])
+@pytest.mark.parametrize("name", [LATEST, PREVIOUS, "history.csv", "run.json"])
+def test_a_file_that_cannot_be_read_stops_the_run_and_nothing_is_touched(begun, monkeypatch, name, code):
+    folder, carry_on = begun
+    if name == PREVIOUS:
+        damage(folder / LATEST, "truncated")
+    before = listing(folder)
+    real = os.open
+
+    def failing(path, *args, **kwargs):
+        if Path(path) == folder / name:
+            raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(path))
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", failing)
+        with pytest.raises((lab.RunError, OSError)) as stopped:
+            lab.Run(lab.Settings(**SETTINGS, iterations=9), folder.parent).advance(progress=False)
+    assert name in str(stopped.value) and os.strerror(getattr(errno, code)) in str(stopped.value)
+    assert "\n" not in str(stopped.value) and listing(folder) == before
+    carry_on()
+
+
+@pytest.mark.parametrize("names", [[LATEST], [LATEST, PREVIOUS], ["run.json"]], ids=" ".join)
+def test_files_of_a_newer_nstlab_stop_the_run_and_nothing_is_touched(begun, names):
+    folder, _ = begun
+    for name in names:
+        if name == "run.json":
+            stored = json.loads((folder / name).read_text())
+            (folder / name).write_text(json.dumps(stored | {"format": 99}))
+        else:
+            rewrite(folder / name, format=99)
+    before = listing(folder)
+    with pytest.raises(lab.RunError, match=r"was written by a newer nstlab \(format 99\): update this one"):
+        lab.Run(lab.Settings(**SETTINGS, iterations=9), folder.parent).advance(progress=False)
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize(
+    "what", ["iteration", "rows", "shape", "nan", "learning rate", "state", "history", "no tensor"]
+)
+def test_a_checkpoint_that_contradicts_itself_is_set_aside(begun, caplog, what):
+    """With a hash that is right: somebody has altered it."""
+    folder, carry_on = begun
+    stored = torch.load(folder / LATEST, weights_only=True)
+    optimizer = stored["optimizer"]
+    changes = {
+        "iteration": lambda: {"iteration": 5},
+        "rows": lambda: {"history": stored["history"] + 1},
+        "shape": lambda: {"image": torch.zeros(1, 3, 64, 64)},
+        "nan": lambda: {"image": stored["image"] * float("nan")},
+        "learning rate": lambda: {
+            "optimizer": optimizer | {"param_groups": [optimizer["param_groups"][0] | {"lr": 0.5}]}
+        },
+        "state": lambda: {"optimizer": optimizer | {"state": {0: optimizer["state"][0] | {"d": torch.zeros(7)}}}},
+        "history": lambda: {"history": torch.cat([stored["history"], stored["history"][:, :1]], 1)},
+        "no tensor": lambda: {"image": "a picture"},
+    }
+    rewrite(folder / LATEST, **changes[what]())
+    carry_on()
+    assert "is set aside" in caplog.text and "the one before it serves (iteration 3)" in caplog.text
+
+
+def test_foreign_files_are_left_alone(begun):
+    """A cloud drive's copies, a folder of that name, notes: neither read nor removed."""
+    folder, _ = begun
+    shutil.copy(folder / "frames" / "000005.png", folder / "frames" / "000005 (1).png")
+    (folder / "frames" / "0000021.png").mkdir()
+    (folder / "frames" / "000009.png").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "frames" / "999999.png").symlink_to(folder / "notes.txt")
+    assert lab.Run.stored(folder).frames == [0, 1, 2, 5]
+    names = {path.name for path in folder.rglob("*")}
+    lab.Run(lab.Settings(**SETTINGS, iterations=8), folder.parent).advance(progress=False)
+    assert (
+        names <= {path.name for path in folder.rglob("*")} | {PREVIOUS} and (folder / "notes.txt").read_text() == "mine"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_nothing_is_written_through_links(begun, tmp_path):
+    folder, _ = begun
+    settings = lab.Settings(**SETTINGS, iterations=9)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for name in ("checkpoint.new.pt", "result.png", "history.csv.part", ".run.json.part", ".checkpoint.pt.part"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(victim)
+    lab.Run(settings, tmp_path).advance(progress=False)
+    assert victim.read_text() == "precious" and not (folder / "result.png").is_symlink()
+    for name in ("lock", "frames", "."):
+        moved = tmp_path / "elsewhere"
+        path = (folder / name).resolve()
+        path.rename(moved)
+        path.symlink_to(moved)
+        with pytest.raises(lab.RequestError, match="is a link, which nstlab does not write through"):
+            lab.Run(settings.with_(iterations=12), tmp_path).advance(progress=False)
+        path.unlink()
+        moved.rename(path)
 
 
 def test_another_runs_checkpoint_is_refused(begun, caplog, tmp_path):

@@ -82,9 +82,45 @@ def test_a_portrait_needs_less_than_a_square():
     assert size_that_fits(settings, 1024, 512, 1e9) > size_that_fits(settings, 1024, 1024, 1e9)
 
 
-def test_a_containers_limit_counts(tmp_path):
-    assert forecast._left_of_the_group(tmp_path) == float("inf")
-    (tmp_path / "memory.current").write_text("600\n")
-    for limit, left in (("max\n", float("inf")), ("1000\n", 400)):
-        (tmp_path / "memory.max").write_text(limit)
-        assert forecast._left_of_the_group(tmp_path) == left
+def write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_limits_of_a_processs_own_group_and_those_above_it_count(tmp_path, version):
+    tree = tmp_path / "memory" if version == 1 else tmp_path
+    names = ("memory__limit_in_bytes", "memory__usage_in_bytes", "total_inactive_file") if version == 1 else (
+        "memory__max", "memory__current", "inactive_file")  # fmt: skip
+
+    def limit(group, most, used, cached=0):
+        files = {names[0]: f"{most}\n", names[1]: f"{used}\n", "memory__stat": f"rss 7\n{names[2]} {cached}\n"}
+        write(tree / group, **files)
+
+    line = "5:cpu,memory:/job/step\n0::/\n" if version == 1 else "0::/job/step\n"
+    (tmp_path / "groups").write_text("3:cpuset:/\n" + line)
+
+    def left():
+        return forecast.left_of_the_groups(tmp_path / "groups", tmp_path)
+
+    assert left() == float("inf")
+    limit("job", 1000, 600)
+    assert left() == 400
+    limit("job/step", 800, 500, cached=50)
+    assert left() == 350
+    limit("job/step", "max" if version == 2 else 2**63 - 4096, 500)
+    assert left() == 400
+    limit("", 300, 100)  # the group of a container, whose inner path is not mounted in it
+    assert left() == 200
+    assert forecast.left_of_the_groups(tmp_path / "nothing", tmp_path) == float("inf")
+
+
+def test_a_large_style_picture_is_counted(monkeypatch, small):
+    settings = lab.Settings(**small, style_size=2048)
+    alone = memory_needed(settings, 48, 48)
+    assert memory_needed(settings, 48, 48, (2048, 2048)) > 4 * alone
+    assert memory_needed(settings, 48, 48, (48, 48)) == alone
+    monkeypatch.setattr(forecast, "memory_free", lambda device: 2e9)
+    with pytest.raises(lab.RequestError, match=r"the style picture of 2048 x 1707 pixels takes .* smaller style_size"):
+        next(lab.transfer(settings))

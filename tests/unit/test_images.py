@@ -110,7 +110,7 @@ def test_unknown_names(tmp_path):
         lab.load_image("astronut")
     with pytest.raises(RequestError, match="no picture at"):
         lab.load_image(tmp_path / "nothing.png")
-    with pytest.raises(RequestError, match="no picture at"):
+    with pytest.raises(RequestError, match="is a folder"):
         lab.load_image(tmp_path)
 
 

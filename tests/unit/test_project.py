@@ -15,7 +15,8 @@ from nstlab.settings import Settings
 from nstlab.storage import home
 from nstlab.sweeps import notebook_parameters
 
-ORDER = ["settings", "storage", "images", "weights", "convolution", "minimal_effort", "vgg19", "forecast"]
+ORDER = ["settings", "interrupts", "storage", "decoding", "images", "weights_files", "weights", "convolution"]
+ORDER += ["minimal_effort", "vgg19", "forecast"]
 ORDER += ["codebooks", "distinctiveness", "reduction", "losses", "initial", "optimise"]
 ORDER += ["manifest", "history", "checkpoints", "runs", "receptive_fields", "features", "reconstructions"]
 ORDER += ["dissect", "evaluation", "course"]

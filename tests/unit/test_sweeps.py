@@ -197,12 +197,13 @@ def test_the_papers_sweep_has_all_seven_initial_values_and_decades_of_k_S():
 
 
 def pretend(plan, iteration, notebook=True, **mark):
-    """Write what a computed point leaves, but for its pictures."""
+    """Write what a computed point leaves, but for its checkpoint and frames; its picture is black."""
     for number, point in enumerate(plan.points):
         run = point.run
         run.folder.mkdir(parents=True)
         settings = run.settings.with_(iterations=iteration)
-        write_manifest(run.folder / "run.json", run.id, settings, run.sha256, "complete", iteration)
+        write_manifest(run.folder / "run.json", run.id, settings, run.sha256, run.read_as, "complete", iteration)
+        lab.save_image(torch.zeros(1, 3, 48, 48), run.folder / "result.png", settings)
         rows = [f"{k},{k / 10},{100 / (k + 1)},{1 + number},{1 / (k + 1)},{1 / (k + 1)}" for k in range(iteration + 1)]
         header = "iteration,seconds,total,content,style,relu1_1"
         (run.folder / "history.csv").write_text("\n".join([header, *rows]) + "\n")
@@ -389,7 +390,7 @@ def test_a_sheet_for_every_shape_of_sweep(tmp_path):
     values = {"optimizer": ["adam", "lbfgs"], "learning_rate": [1.0, None, 9.0, 7.0]}
     assert len(list(plots.sweep_sheets(scattered, values, [picture] * 3))) == 1
     for number, page in enumerate(pages + one):
-        plots.save_sheet(page, tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.png").write_bytes(plots.sheet_png(page))
         assert (tmp_path / f"{number}.png").stat().st_size > 2000
 
 

@@ -105,7 +105,7 @@ def test_shifting_by_the_jump_shifts_interior_features(net):
 
 
 def test_statistics_of_the_original_weights(net):
-    """Measured with these weights before: zeros, a dead feature, how many directions a Gram over pictures has."""
+    """Measured with these weights before: zeros, and how many directions a Gram over pictures has."""
     expected = {  # zeros, participation ratio, entropy rank
         "relu1_1": (0.46, 4.1, 6),
         "relu2_1": (0.36, 4.4, 14),
@@ -117,7 +117,6 @@ def test_statistics_of_the_original_weights(net):
         net.prepare(lab.load_image(name, 256)) for name in ("astronaut", "coffee", "chelsea", "rocket", "tissue")
     ]
     kept = [net(picture, keep=expected) for picture in pictures]
-    assert max(float(activations["relu2_1"][0, 123].max()) for activations in kept) == 0  # the dead feature
     for layer, (zeros, ratio, rank) in expected.items():
         found = sum(float((activations[layer] == 0).float().mean()) for activations in kept) / len(kept)
         assert found == pytest.approx(zeros, abs=0.08), layer

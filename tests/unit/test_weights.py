@@ -27,7 +27,7 @@ def test_torchvisions_activations_times_s_at_every_layer(tmp_path, noise):
     """The plain torchvision way (divide by 255, subtract the mean, divide by std), run here by hand."""
     stored = state_dict()
     torch.save(stored, tmp_path / "vgg19.pth")
-    net = lab.load_vgg19(str(tmp_path / "vgg19.pth"), device="cpu").double()
+    net = lab.load_vgg19(str(tmp_path / "vgg19.pth"), device="cpu", weights_format="torchvision").double()
     ours = net(net.prepare(noise.double()), keep=layer_names())
     x = (noise.double() - torch.tensor(TORCHVISION_MEAN).view(1, 3, 1, 1)) / torch.tensor(TORCHVISION_STD).view(
         1, 3, 1, 1
@@ -52,7 +52,7 @@ def test_the_real_torchvision_architecture_agrees(tmp_path, noise):
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (TORCHVISION_MEAN, TORCHVISION_STD))
     with torch.no_grad():
         theirs = model.features((noise - mean) / std)
-    net = lab.load_vgg19(str(tmp_path / "vgg19.pth"), device="cpu")
+    net = lab.load_vgg19(str(tmp_path / "vgg19.pth"), device="cpu", weights_format="torchvision")
     assert torch.allclose(
         net(net.prepare(noise), keep=["pool5"])["pool5"] / TORCHVISION_SCALE, theirs, rtol=1e-3, atol=1e-4
     )

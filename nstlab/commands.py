@@ -1,0 +1,383 @@
+"""What the command line does: nstlab run, sweep, runs, show, prune, layers, doctor.
+
+Exit codes: 0 done, 1 a run failed, 2 the request was wrong, 130 interrupted. Whatever is printed goes through `say`.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import logging
+import os
+import statistics
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nstlab.settings import RequestError, RunError, Settings, as_text
+from nstlab.terminal import printable, shell_words
+
+MOST_FAULTS = 20  # lines about one sweep's file
+FREE_OF_TORCH = ("-h", "--help", "--version")
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print one line; nothing in it, wherever it comes from, is more than text."""
+    click.echo(printable(text), err=err)
+
+
+def prepare() -> None:
+    """Import what takes seconds, before a command begins: until then Ctrl-C has nothing to wait for."""
+    if len(sys.argv) > 1 and not set(FREE_OF_TORCH) & set(sys.argv):
+        importlib.import_module("nstlab.runs")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="nstlab")
+def cli() -> None:
+    """Neural style transfer, taken apart."""
+
+
+@cli.command()
+@click.option("--content", help="The picture that is painted: a sample's name or a path.")
+@click.option("--style", help="The picture whose style is taken: a sample's name or a path.")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting; lists as a,b,c. Repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Take the settings from a run.json or PNG.")
+@click.option("--notebook", metavar="NAME", help="Run it through a notebook, such as 04_vanilla_transfer.ipynb.")
+@click.option("--yes", is_flag=True, help="Download the weights that --from names, if need be.")
+def run(
+    content: str | None,
+    style: str | None,
+    pairs: tuple[str, ...],
+    out: Path | None,
+    source: Path | None,
+    notebook: str | None,
+    yes: bool,
+) -> None:
+    """One transfer: goes on from what is stored, and stores what it computes."""
+    from nstlab.runs import Run
+
+    began = time.perf_counter()
+    texts = _pairs(pairs) | {name: value for name, value in (("content", content), ("style", style)) if value}
+    settings = _settings(source, texts)
+    if source and "weights" not in texts and not yes:
+        _refuse_download(settings, source)
+    if notebook:
+        from nstlab.sweeps import run_notebook
+
+        given = settings.model_dump(mode="json", include=None if source else set(texts))
+        computed = run_notebook(notebook, given, out)
+        say(f"notebook  {computed.folder / 'notebook.ipynb'}")
+    else:
+        computed = Run(settings, out)
+        if source:
+            _say_differences(computed, source)
+        _advance(computed)
+    say(f"result    {computed.folder / 'result.png'}")
+    say(f"run       {computed.folder}")
+    say(f"took      {time.perf_counter() - began:.0f} s")
+
+
+def _advance(run: Any) -> None:
+    before, wanted = run.iteration, run.settings.iterations
+    if run.complete:
+        say(f"nothing to do: {before} iterations are stored, {wanted} were asked for")
+        return
+    _say_memory(run.settings)
+    try:
+        run.advance()
+    except KeyboardInterrupt:
+        reached = run.iteration
+        where = f"at iteration {reached} of {wanted}" if reached is not None else "before the first checkpoint"
+        say(f"nstlab: stopped {where}; the same command goes on from there", err=True)
+        sys.exit(130)
+    read_as = run.manifest.get("network", {}).get("read_as")
+    if read_as:
+        say(f"weights   read as {read_as}")
+    began = run.went_on_from
+    if began is None:
+        say(f"begun and done: {wanted} iterations")
+    elif began >= wanted:
+        say(f"mended: {began} iterations are stored, {wanted} were asked for")
+    else:
+        say(f"went on from iteration {began} to {wanted}")
+
+
+def _refuse_download(settings: Settings, source: Path) -> None:
+    """What a file names is not downloaded on its word."""
+    from nstlab.weights import needs_download
+
+    if needs_download(settings.weights):
+        raise RequestError(
+            f"{source} was made with weights={settings.weights}, which would be downloaded (550 MB): "
+            "say --yes, or --set weights=original-8bit"
+        )
+
+
+def _say_memory(settings: Settings) -> None:
+    """What the run will take, before it begins."""
+    from nstlab.decoding import shape_of
+    from nstlab.forecast import memory_free, memory_needed
+    from nstlab.images import find_picture, resized
+
+    (width, height), style = (
+        resized(shape_of(find_picture(name)), size)
+        for name, size in ((settings.content, settings.size), (settings.style, settings.style_size or settings.size))
+    )
+    needed, free = memory_needed(settings, height, width, style), memory_free(settings.device)
+    say(f"memory    about {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free")
+
+
+def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
+    texts = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RequestError(f"--set {pair}: write NAME=VALUE")
+        texts[name.strip()] = value.strip()
+    return texts
+
+
+def _settings(source: Path | None, texts: dict[str, str]) -> Settings:
+    from nstlab.images import read_settings
+
+    return Settings.from_text(texts, read_settings(source) if source else None)
+
+
+def _say_differences(run: Any, source: Path) -> None:
+    """What of the machine or the files at hand differs from the run.json that is made again."""
+    from nstlab.manifest import differences, read_manifest
+
+    path = source / "run.json" if source.is_dir() else source
+    manifest = read_manifest(path) if path.suffix == ".json" else {}
+    if not manifest:
+        return
+    changed = [name for name, digest in run.sha256.items() if manifest["sha256"].get(name) != digest]
+    for name in changed:
+        say(f"nstlab: the {name} is not the file that {path} was made with", err=True)
+    for difference in differences(manifest, run.settings):
+        say(f"nstlab: {difference}; the last bits of the result may differ", err=True)
+
+
+@cli.command()
+@click.argument("file", metavar="FILE")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A fixed parameter in place of FILE's.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786.")
+@click.option("--workers", type=click.IntRange(1), help="Points at a time (default: what the machine takes).")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each point (default: cores over workers).")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
+@click.option("--yes", is_flag=True, help="More than 10 000 runs are meant.")
+@click.option("--report", is_flag=True, help="Also notebook 10 about it, as one HTML file.")
+@click.option(
+    "--store", is_flag=True, help="Also keep the table and pictures in notebooks/results/, for the notebooks."
+)
+def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
+    """A grid of runs: FILE is a YAML file, or the name of one in notebooks/sweeps/.
+
+    Each point is executed by papermill, as many at a time as the machine takes; what is stored is not
+    computed again. Leaves a table and a contact sheet in out/sweeps/NAME/.
+    """
+    from nstlab.sweeps import Faults
+    from nstlab.sweeps.command import sweep as run_sweep
+
+    try:
+        sys.exit(run_sweep(file, _pairs(pairs), **options))
+    except Faults as faults:
+        for line in faults.lines[:MOST_FAULTS]:
+            say(f"nstlab: {line}", err=True)
+        if len(faults.lines) > MOST_FAULTS:
+            say(f"nstlab: and {len(faults.lines) - MOST_FAULTS} more", err=True)
+        sys.exit(2)
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+def runs(out: Path | None) -> None:
+    """What is stored: one line a run."""
+    from nstlab.history import last_row
+    from nstlab.runs import Run, stored_runs
+
+    folders = stored_runs(out)
+    if not folders:
+        say("no runs are stored")
+        return
+    line = "{:12}  {:14} {:14} {:>12} {:12} {:>14} {:>11} {:>8}  {}"
+    say(line.format("id", "content", "style", "k_S", "init", "iterations", "last loss", "MB", "state"))
+    for folder in folders:
+        try:
+            run = Run.stored(folder)
+            s, manifest = run.settings, run.manifest
+            reached, last = manifest["iteration"], last_row(folder / "history.csv").get("total")
+            state = manifest["status"]
+            if run.complete:
+                state = "complete"
+            elif state in ("running", "complete"):
+                state = "incomplete"
+            done = f"{reached if reached is not None else 0} of {s.iterations}"
+            pictures = [Path(name).stem[:14] for name in (s.content, s.style)]
+            size = sum(file.lstat().st_size for file in folder.rglob("*")) / 1e6
+            k_S = "→".join(f"{k_S:g}" for k_S in (s.k_S, *(k_S for _, k_S in s.k_S_changes[-1:])))
+            loss = "-" if last is None else f"{last:.4g}"
+            say(line.format(run.id, *pictures, k_S, s.init, done, loss, f"{size:.1f}", state))
+        except (RequestError, RunError, OSError) as error:
+            say(f"{folder.name}: unreadable ({error})")
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path), metavar="PNG_OR_FOLDER")
+def show(path: Path) -> None:
+    """The settings that made a picture or a run, and the command that makes it again."""
+    from nstlab.images import read_settings
+    from nstlab.runs import Run
+
+    settings = read_settings(path)
+    if path.is_dir():
+        stored = Run.stored(path)
+        say(f"{'run':20} {stored.folder.name}")
+        say(f"{'stored':20} iteration {stored.iteration}, frames {', '.join(map(str, stored.frames))}")
+    for name, value in settings.model_dump(mode="json").items():
+        mark = "*" if name in settings.changed() else " "
+        say(f"{name:19}{mark} {as_text(value)}")
+    say("(* not the default)")
+    say("")
+    say(command(settings))
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@click.option("--checkpoints", is_flag=True, help="Also those of complete runs: more iterations then begin anew.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(out: Path | None, checkpoints: bool, yes: bool) -> None:
+    """Free room on the disk: what no run needs any more. Says what it would remove, and asks."""
+    from nstlab.pruning import prunable, remove
+
+    found = prunable(out, checkpoints)
+    if not found:
+        say("nothing can be removed: every file that is stored is needed")
+        return
+    for what in dict.fromkeys(item.what for item in found):
+        sizes = [item.size for item in found if item.what == what]
+        say(f"{sum(sizes) / 1e6:10.1f} MB  {len(sizes)} x {what}")
+    total = sum(item.size for item in found) / 1e6
+    if yes or click.confirm(f"Remove these {len(found)} files ({total:.1f} MB)?"):
+        freed = remove(found) / 1e6
+        say(f"removed: {freed:.1f} MB are free")
+    else:
+        say("nothing was removed")
+
+
+def command(settings: Settings) -> str:
+    """The command line that makes a run with these settings."""
+    words = ["nstlab", "run", "--content", settings.content, "--style", settings.style]
+    for name, value in settings.changed().items():
+        if name not in ("content", "style"):
+            words += ["--set", f"{name}={as_text(value)}"]
+    return shell_words(words)
+
+
+@cli.command()
+@click.option("--weights", default="original-8bit", show_default=True, help="The network.")
+def layers(weights: str) -> None:
+    """The table of the 37 layers."""
+    from nstlab.vgg19 import load_vgg19
+
+    net = load_vgg19(Settings(weights=weights).weights, device="cpu")
+    say("  F  layer    features  stride  receptive field  parameters  million multiply-adds at 224 x 224")
+    for layer in net.layers:
+        work = layer.multiply_adds(224, 224) / 1e6
+        say(
+            f"{layer.index:3}  {layer.name:8} {layer.features:8} {layer.stride:7} {layer.receptive_field:16} "
+            f"{layer.parameters:11,} {work:10,.1f}"
+        )
+    total = sum(layer.parameters for layer in net.layers)
+    work = sum(layer.multiply_adds(224, 224) for layer in net.layers)
+    say(f"in all: {total:,} parameters, {work:,} multiply-adds at 224 x 224")
+
+
+@cli.command()
+@click.option("--sizes", default="128,256,512", show_default=True, help="Longer sides to measure, in pixels.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(sizes: str, as_json: bool) -> None:
+    """What this machine has, and what a run costs on it: seconds, memory, which convolution."""
+    from nstlab.forecast import memory_needed
+    from nstlab.manifest import this_machine
+    from nstlab.weights import SOURCES, weights_sha256
+
+    found = this_machine(Settings())
+    found["weights"] = {"name": "original-8bit", "sha256": weights_sha256("original-8bit")}
+    found["weights"]["as expected"] = found["weights"]["sha256"] == SOURCES["original-8bit"].sha256
+    if not as_json:
+        for part, entries in found.items():
+            for name, value in entries.items():
+                say(f"{part:9} {name:12} {value}")
+    found["sizes"] = {}
+    for text in sizes.split(","):
+        settings = Settings.from_text({"size": text.strip(), "iterations": "5"})
+        seconds, algorithms = _measure(settings)
+        memory = memory_needed(settings, settings.size, settings.size) / 1e9
+        found["sizes"][settings.size] = {"seconds": seconds, "memory": memory, "convolutions": algorithms}
+        if not as_json:
+            used = ", ".join(f"{count} x {name}" for name, count in algorithms.items())
+            say(f"size {settings.size:5}  {seconds:.2f} s an iteration, {memory:.1f} GB, convolutions: {used}")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+
+
+def _measure(settings: Settings) -> tuple[float, dict[str, int]]:
+    """The median seconds of a few iterations, the first left out; how often each convolution is chosen in one."""
+    from nstlab.convolution import algorithm
+    from nstlab.forecast import computed_layers
+    from nstlab.optimise import make_optimizer, set_up, steps
+
+    objective, x = set_up(settings)
+    times, began = [], time.perf_counter()
+    for _ in steps(objective, x, make_optimizer(x, settings), settings.iterations):
+        times.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    convolutions = [layer for layer in computed_layers(settings) if layer.kind == "conv"]
+    if x.device.type != "cpu":
+        return statistics.median(times[2:]), {x.device.type: 2 * len(convolutions)}
+    shapes = [(layer.inputs, layer.features, *layer.size(*x.shape[2:])) for layer in convolutions]
+    chosen = [algorithm(*shape) for N, M, *size in shapes for shape in ((N, M, *size), (M, N, *size))]
+    return statistics.median(times[2:]), dict(Counter(chosen))
+
+
+def main() -> None:
+    """Run a command; every error is one line on stderr."""
+    logging.basicConfig(handlers=[_Lines()], level=logging.WARNING)
+    try:
+        cli.main(prog_name="nstlab", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "nstlab"
+        _fail(2, f"{error.format_message()} (see {where} --help)")
+    except (RequestError, click.ClickException) as error:
+        _fail(2, str(error))
+    except RunError as error:
+        _fail(1, str(error))
+    except (KeyboardInterrupt, click.Abort):
+        _fail(130, "interrupted")
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # if it was stdout, Python would try again at its end
+        if error.errno == errno.EPIPE:  # `nstlab show ... | head`
+            sys.exit(1)
+        _fail(1, ": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+
+
+class _Lines(logging.Handler):
+    """Warnings of the log as lines of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"nstlab: {record.getMessage()}", err=True)
+
+
+def _fail(code: int, message: str) -> None:
+    say(f"nstlab: {' '.join(message.split())}", err=True)
+    sys.exit(code)
