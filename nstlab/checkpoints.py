@@ -16,6 +16,7 @@ from nstlab.forecast import is_out_of_memory
 from nstlab.interrupts import uninterrupted
 from nstlab.settings import RunError
 from nstlab.storage import Damaged, Newer, is_regular, open_regular, set_aside, sync_folder, whole_file
+from nstlab.weights_files import check_torch_file
 
 FORMAT = 1
 DIGEST = hashlib.sha256().digest_size  # bytes at the end of the file
@@ -92,15 +93,19 @@ def read_checkpoint(
 
 
 def checkpoint_iteration(folder: Path) -> int | None:
-    """The iteration of the latest checkpoint, without reading its pictures; None if there is none that is whole."""
-    try:
-        if is_regular(folder / LATEST):
-            return int(torch.load(folder / LATEST, map_location="cpu", weights_only=True, mmap=True)["iteration"])
-    except OSError:
-        raise
-    except Exception:  # torch has many for a damaged file, which is mended when the run goes on
+    """The iteration of the latest checkpoint, without reading its pictures; None if there is none that is whole.
+
+    Raises OSError for one that cannot be read.
+    """
+    if not is_regular(folder / LATEST):
         return None
-    return None
+    try:
+        with open_regular(folder / LATEST) as file:
+            stored = check_torch_file(file)
+    except Damaged:  # it is mended when the run goes on
+        return None
+    iteration = stored.get("iteration") if isinstance(stored, dict) else None
+    return iteration if type(iteration) is int else None
 
 
 def drop_previous(folder: Path) -> None:
@@ -135,6 +140,7 @@ def _read(path: Path, run_id: str) -> Snapshot:
             left -= len(part)
         if left or file.read() != sha256.digest():
             raise Damaged("it is not whole")
+        check_torch_file(file)
         file.seek(0)
         try:
             stored = torch.load(file, map_location="cpu", weights_only=True)  # data only: nothing in it is run

@@ -245,8 +245,8 @@ class Run:
             return
         objective, x = ready or set_up(self.settings)
         optimizer = make_optimizer(x, self.settings)
-        with self._locked(), _one_line_errors(self.folder):
-            writer = _Writer(self, objective.net, x, optimizer)
+        writer = _Writer(self, objective.net, x, optimizer)
+        with self._locked(), _one_line_errors(self.folder), closing(writer):
             start = writer.resume()
             self.went_on_from = writer.stored
             try:
@@ -264,8 +264,6 @@ class Run:
             except RunError as error:
                 writer.describe(f"failed: {error}")
                 raise RunError(f"{error}; what was stored before is kept in {self.folder}") from None
-            finally:
-                writer.close()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -24,6 +24,9 @@ CHANNEL_REDUCTIONS = ("distinctiveness", "magnitude", "contribution", "sensitivi
 REDUCTIONS = (*CHANNEL_REDUCTIONS, "weight_sharing", "minimal_effort")
 
 
+LONGEST_VALUE = 80  # characters of a value that an error repeats
+
+
 class RequestError(ValueError):
     """What was asked for cannot be done; the message says in one line what would be right."""
 
@@ -41,7 +44,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     known = list(known)
     nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
-    return RequestError(f"unknown {kind} {str(name)!r}: {hint}")
+    return RequestError(f"unknown {kind} {_short(name)}: {hint}")
+
+
+def _short(value: Any) -> str:
+    """A value in an error's line, cut where it would fill it.
+
+    >>> _short("a" * 200)[-6:]
+    "aaaa…'"
+    """
+    text = " ".join(str(value)[:1000].split())
+    return repr(text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…")
 
 
 def layer_names() -> tuple[str, ...]:

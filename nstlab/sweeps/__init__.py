@@ -15,7 +15,7 @@ has reached `iterations` and the notebook has run to its end; never is it judged
 
 from nstlab.sweeps.notebook import notebook_parameters, run_notebook
 from nstlab.sweeps.outcome import Outcome, distances, load, sensitivity
-from nstlab.sweeps.plan import Faults, Plan, Point, make_plan, shown
+from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
 from nstlab.sweeps.results import store_results, stored_results, strength, technique
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Point",
+    "as_code",
     "distances",
     "load",
     "make_plan",

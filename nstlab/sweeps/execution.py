@@ -229,6 +229,9 @@ def _deaf_children() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # its start would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -237,12 +240,21 @@ def _deaf_children() -> Iterator[None]:
 
 
 def _where(client: Client, resources: Resources, scheduler: str | None) -> str:
-    link = client.dashboard_link
-    if link and importlib.util.find_spec("bokeh") is None:
-        link = link.replace("/status", "/info/main/workers.html")  # its plain pages; the live ones need bokeh
     place = f"scheduler {scheduler}" if scheduler else f"{_count(resources.workers, 'worker')} on this machine"
     each = f"{_count(len(resources.gpus), 'GPU')}" if resources.gpus else f"{_count(resources.threads, 'thread')} each"
-    return f"dask      {place}, {each}; dashboard {link}"
+    link = _dashboard(client)
+    return f"dask      {place}, {each}" + (f"; dashboard {link}" if link else "")
+
+
+def _dashboard(client: Client) -> str | None:
+    """The address of Dask's pages; None if it cannot be made: its template may name variables that are not set."""
+    try:
+        link = client.dashboard_link
+    except Exception:  # whatever it is, no sweep stops for want of a link
+        return None
+    if link and importlib.util.find_spec("bokeh") is None:
+        link = link.replace("/status", "/info/main/workers.html")  # its plain pages; the live ones need bokeh
+    return link
 
 
 def _count(number: int, thing: str) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from torch.nn.functional import interpolate
 
 from nstlab.evaluation import Judge, unreduced
 from nstlab.history import FIRST_COLUMNS
@@ -262,14 +263,34 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def distances(pictures: Sequence[torch.Tensor]) -> np.ndarray:
-    """How far pictures of one shape are from each other: (n, n), the root mean square in grey levels.
+    """How far pictures are from each other: (n, n), the root mean square in grey levels.
+
+    Pictures of one shape in several sizes are compared at the smaller size; those of other proportions cannot be
+    compared pixel by pixel, and have NaN.
 
     >>> distances([torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.1)])[0, 1].round(1)
     np.float64(25.5)
     """
-    flat = torch.stack([picture.flatten() for picture in pictures]).double() * 255
-    between = [(row - flat).square().mean(1).sqrt() for row in flat]  # (n,) each: n² pixels at once are too many
-    return torch.stack(between).numpy()
+    between = np.zeros((len(pictures), len(pictures)))
+    shapes = {picture.shape[2:] for picture in pictures}
+    at = {shape: [_resized_to(picture, shape) for picture in pictures] for shape in shapes}
+    for i, picture in enumerate(pictures):
+        for j in range(i):
+            shape = min(picture.shape[2:], pictures[j].shape[2:])
+            a, b = at[shape][i], at[shape][j]
+            alike = a is not None and b is not None
+            between[i, j] = between[j, i] = float((a - b).square().mean().sqrt()) if alike else np.nan
+    return between
+
+
+def _resized_to(picture: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor | None:
+    """A picture at another size, in grey levels, float64; None if the proportions differ by more than rounding."""
+    height, width = picture.shape[2:]
+    if abs(height * shape[1] - width * shape[0]) > max(height, width) + max(shape):
+        return None
+    if (height, width) != tuple(shape):
+        picture = interpolate(picture, tuple(shape), mode="area")
+    return picture.double() * 255
 
 
 def sensitivity(table: pd.DataFrame, axes: dict[str, list[Any]], between: np.ndarray) -> pd.DataFrame:
@@ -289,7 +310,9 @@ def sensitivity(table: pd.DataFrame, axes: dict[str, list[Any]], between: np.nda
             for j in group.index[n + 1 :]
         ]
         first, second = (np.array(side, dtype=int) for side in zip(*pairs, strict=True)) if pairs else ([], [])
-        rows.append({"knob": knob, "pairs": len(pairs), "distance": between[first, second].mean() if pairs else np.nan})
+        known = between[first, second] if pairs else np.array([])
+        known = known[np.isfinite(known)]  # pictures of other proportions have no distance
+        rows.append({"knob": knob, "pairs": len(pairs), "distance": known.mean() if len(known) else np.nan})
         for part in ("style", "content"):
             losses = table[f"loss_{part}"].to_numpy(float)
             with np.errstate(divide="ignore", invalid="ignore"):

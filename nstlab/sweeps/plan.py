@@ -17,10 +17,13 @@ from nstlab.images import load_image
 from nstlab.manifest import run_id
 from nstlab.runs import Run
 from nstlab.settings import Contradiction, RequestError, Settings, layer_names, unknown
-from nstlab.storage import home
+from nstlab.storage import home, read_regular
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 
 MOST_POINTS = 10_000  # without being asked twice
+MOST_YAML = 1 << 20  # bytes of a sweep's file
+MOST_VALUES = 200_000  # in it, aliases counted as often as they stand for something
+DEEPEST = 12  # lists and tables within one another
 KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "made_with")
 ONCE = "explore"
 """A notebook's parameter that says whether it also computes runs beside its own.
@@ -146,6 +149,15 @@ def shown(value: Any) -> str:
     return Path(value).stem if isinstance(value, str) and Path(value).is_absolute() else str(value)
 
 
+def as_code(text: Any) -> str:
+    """A name from a file as Markdown's code, in which nothing is markup.
+
+    >>> as_code("<b>`x`</b>")
+    "`<b>'x'</b>`"
+    """
+    return f"`{' '.join(str(text).replace('`', chr(39)).split()) or ' '}`"
+
+
 def _find(file: str | Path) -> Path:
     """A path that exists, or the name of a sweep that comes with nstlab."""
     path = Path(file).expanduser()
@@ -172,13 +184,31 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open(encoding="utf-8") as file:
-            content = yaml.load(file, Loader=_Loader)  # a SafeLoader: plain values only
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise Faults([f"{path} cannot be read as YAML: {' '.join(str(error).split())}"]) from None
+        content = yaml.load(read_regular(path, MOST_YAML), Loader=_Loader)  # a SafeLoader: plain values only
+        _check_extent(content)
+    except OSError as error:
+        raise Faults([f"{path} cannot be read: {error.strerror or error}"]) from None
+    except RecursionError:
+        raise Faults([f"{path} cannot be read as YAML: it is nested too deeply"]) from None
+    except Exception as error:  # YAML's own errors, and what it lets through: of dates, numbers, binary data
+        raise Faults([f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}"]) from None
     if not isinstance(content, dict):
         raise Faults([f"{path} is no sweep: it needs `notebook:` and `grid:` or `points:`"])
     return {"fixed": {}, **{key: value for key, value in content.items() if value is not None or key != "fixed"}}
+
+
+def _check_extent(content: Any) -> None:
+    """Raises ValueError for YAML whose aliases make much of little, or that holds itself."""
+    left, count = [(content, 0)], 0
+    while left:
+        value, depth = left.pop()
+        count += 1
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
+        if count > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        if isinstance(value, (dict, list)):
+            left += [(part, depth + 1) for part in (value.values() if isinstance(value, dict) else value)]
 
 
 def _shape_faults(content: dict[str, Any]) -> list[str]:
@@ -188,7 +218,7 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
         faults.append("`notebook:` is missing: the file name of a notebook in notebooks/")
     name = content.get("name", "sweep")
     if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
-        faults.append(f"name: {name!r} cannot be a folder's name")
+        faults.append(f"name: {str(name)[:80]!r} cannot be a folder's name")
     if not isinstance(content.get("evaluate", False), bool):
         faults.append("`evaluate:` is true or false: whether the table has the figures of nstlab.evaluation")
     if not isinstance(content["fixed"], dict):
@@ -223,12 +253,22 @@ def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str,
                 settings = _alone(name, None if text.lower() == "none" else text)
                 fixed[name] = settings.model_dump(mode="json")[name]
             except Contradiction:
-                fixed[name] = yaml.safe_load(text)  # the points say whether it goes with the rest
+                fixed[name] = _as_yaml(text)  # the points say whether it goes with the rest
             except RequestError as error:
                 faults.append(f"--set {error}")
         else:
-            fixed[name] = yaml.safe_load(text)
+            fixed[name] = _as_yaml(text)
     return fixed, faults
+
+
+def _as_yaml(text: str) -> Any:
+    """A value given on the command line: what YAML makes of it, or the text itself."""
+    try:
+        value = yaml.safe_load(text)
+        _check_extent(value)
+        return value
+    except Exception:  # whatever YAML raises at what is no YAML
+        return text
 
 
 def _pairs(content: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -266,7 +306,8 @@ def _value_faults(content: dict[str, Any]) -> list[str]:
                 with suppress(Contradiction):  # alone it may not do; the points are checked as a whole
                     _alone(name, value)
             elif not _is_plain(value):
-                raise RequestError(f"{name} = {value!r}: only numbers, text, true, false, null and lists of them")
+                shown = repr(value)[:80]
+                raise RequestError(f"{name} = {shown}: only numbers, text, true, false, null and lists of them")
         except RequestError as error:
             if f"{where}: {error}" not in faults:
                 faults.append(f"{where}: {error}")

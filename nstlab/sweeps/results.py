@@ -1,7 +1,7 @@
 """notebooks/results/: small tables and pictures of the sweeps that notebooks read, so that no reader waits for them.
 
 <name>.csv   one row a point: what varies, the losses, the evaluation, the cost; no times of day, no paths
-<name>.jpg   every row's picture, in the table's order, row by row, in a grid of equal tiles
+<name>.jpg   every row's picture, in the table's order, row by row, in a grid of equal tiles (each at its top left)
 Both are what `nstlab sweep <name> --threads 1 --store` leaves.
 """
 
@@ -38,12 +38,17 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     if any(image is None for image in images):
         raise RequestError(f"{outcome.name} is not complete: `nstlab sweep {outcome.name}` runs what is missing")
     text = io.StringIO()
+    shapes = [image.shape[2:] for image in images]
+    if len(set(shapes)) > 1:
+        table = table.assign(height=[height for height, _ in shapes], width=[width for _, width in shapes])
+        wanted += ["height", "width"]
     table[wanted].to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
-    height, width = images[0].shape[2:]
+    height, width = (max(sides) for sides in zip(*shapes, strict=True))
     sheet = np.full((-(-len(images) // COLUMNS) * height, COLUMNS * width, 3), 255, dtype=np.uint8)
     for k, image in enumerate(images):
         row, column = divmod(k, COLUMNS)
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = to_pixels(image)
+        pixels = to_pixels(image)
+        sheet[row * height :, column * width :][: pixels.shape[0], : pixels.shape[1]] = pixels
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
     paths = [folder / f"{outcome.name}.csv", folder / f"{outcome.name}.jpg"]
@@ -64,8 +69,11 @@ def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:
     sheet = load_image(folder / f"{name}.jpg", size=None)
     side = sheet.shape[3] // COLUMNS
     height = sheet.shape[2] // -(-len(table) // COLUMNS)
-    tiles = [divmod(k, COLUMNS) for k in range(len(table))]
-    return table, [sheet[:, :, r * height : (r + 1) * height, c * side : (c + 1) * side] for r, c in tiles]
+    heights = table["height"] if "height" in table else [height] * len(table)
+    widths = table["width"] if "width" in table else [side] * len(table)
+    corners = [(k // COLUMNS * height, k % COLUMNS * side) for k in range(len(table))]
+    tiles = zip(corners, heights, widths, strict=True)
+    return table, [sheet[:, :, top : top + h, left : left + w] for (top, left), h, w in tiles]
 
 
 def technique(row: pd.Series) -> str:

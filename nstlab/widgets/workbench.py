@@ -18,6 +18,7 @@ from nstlab.initial import initial_value
 from nstlab.optimise import Step
 from nstlab.runs import Run
 from nstlab.settings import RequestError, RunError, Settings
+from nstlab.weights import needs_download
 from nstlab.widgets.controls import CHANGE_WHILE_PAUSED, CHANGE_WHILE_RUNNING, add_picture, make_controls, read, write
 from nstlab.widgets.display import Display
 from nstlab.widgets.export import AXES, command_line, sweep
@@ -77,17 +78,14 @@ class Panel(w.VBox):
         """Go on from what is stored of these settings' run; a paused one is resumed."""
         try:
             settings = self.settings
-            run = Run(settings, self.out)
-            stored = run.iteration
-            if steps is None and stored is not None and stored >= settings.iterations and run.frames:
+            self.say("")
+            run = None if needs_download(settings.weights) else Run(settings, self.out)
+            if steps is None and run is not None and run.complete and run.frames:
                 self.display.show_run(run)
-                self.say(f"Iteration {stored} is stored already: raise iterations to go on.")
+                self.say(f"Iteration {run.iteration} is stored already: raise iterations to go on.")
         except (RequestError, RunError, OSError) as error:
             self.say(str(error), error=True)
             return
-        else:
-            if stored is None or stored < settings.iterations:
-                self.say("")
         self._recent.clear()
         self._stepped = time.perf_counter()
         self.worker.start(settings, self.out, steps)
@@ -117,6 +115,7 @@ class Panel(w.VBox):
         if self.worker.busy:
             raise RequestError("a run is being computed: stop it first")
         self.worker.stop()
+        self.say("")
         self._writing = True
         try:
             write(self.controls, settings)
@@ -186,9 +185,12 @@ class Panel(w.VBox):
             self.controls["init"].thumbnails = initial_thumbnails(settings)
         if name in (None, "content", "style", "size", "style_size"):
             self.display.show_pictures(settings)
-        run = run or Run(settings, self.out)
-        self.view.show_identity(run)
-        if run.iteration is not None and run.frames:
+        if run is None and needs_download(settings.weights):
+            self.say(f"The weights {settings.weights} are not here: Start downloads them (550 MB).")
+        else:
+            run = run or Run(settings, self.out)
+            self.view.show_identity(run)
+        if run is not None and run.iteration is not None and run.frames:
             if self.display.run is None or self.display.run.id != run.id or name is None:
                 self.display.show_run(run)
             return
@@ -279,7 +281,7 @@ class Panel(w.VBox):
             settings = settings_inside(name, data)
             find_picture(settings.content), find_picture(settings.style)
             self.load(settings)
-            self.say(f"The settings inside {name} are set.")
+            self.say(f"The settings inside {name} are set. {self.message}".strip())
         except (RequestError, RunError, OSError) as error:
             self.say(str(error), error=True)
 

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import nstlab as lab
+from nstlab import weights
 from nstlab.__main__ import main
 
 from .conftest import SETTINGS, files_of
@@ -213,6 +215,53 @@ def test_run_says_what_it_did_and_show_tells_how_to_make_it_again(tmp_path):
     again = nstlab("run", "--from", source, "--set", "style_layer_weights=1,0.5", "--out", tmp_path / "third")
     assert again.returncode == 0, again.stderr
     assert files_of(tmp_path / "third" / folder.name) == files_of(folder)
+
+
+def test_settings_from_a_picture_start_no_download_without_a_yes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(weights, "_torchvisions_file", lambda: tmp_path / "nothing.pth")
+    lab.save_image(torch.rand(1, 3, 48, 48), tmp_path / "theirs.png", lab.Settings(size=48, weights="torchvision"))
+
+    def download():
+        raise lab.RunError("downloading")
+
+    monkeypatch.setattr(weights, "_download", download)
+    for words, code, said in (([], 2, "say --yes, or --set weights=original-8bit"), (["--yes"], 1, "downloading")):
+        command = ["nstlab", "run", "--from", str(tmp_path / "theirs.png"), "--out", str(tmp_path / "out"), *words]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == code and said in capsys.readouterr().err
+
+
+def test_prune_says_what_it_would_free_and_asks(tmp_path):
+    settings = lab.Settings(**SETTINGS, iterations=4)
+    run = lab.Run(settings, tmp_path).advance(progress=False)
+    expected = files_of(run.folder)
+    unfinished = lab.Run(settings.with_(k_S=5), tmp_path)
+    for step in (computed := unfinished.steps()):
+        if step.iteration == 2:
+            computed.close()
+    (run.folder / "checkpoint.previous.pt").write_bytes(bytes(2_000_000))  # of a time when they were kept
+    (run.folder / "history.csv.damaged-1").write_bytes(bytes(1000))
+    for name in (".result.png.0a.part", ".run.json.0b.part"):
+        (run.folder / name).write_bytes(bytes(1000))
+    os.utime(run.folder / ".result.png.0a.part", (0, 0))
+    (run.folder / "notes.txt").write_text("mine")
+
+    def prune(*words, answer=""):
+        return nstlab("prune", "--out", tmp_path, *words, input=answer)
+
+    asked = prune(answer="n\n")
+    assert "2.0 MB  1 x earlier checkpoint" in asked.stdout and "Remove these 3 files (2.0 MB)?" in asked.stdout
+    assert "nothing was removed" in asked.stdout and (run.folder / "checkpoint.previous.pt").exists()
+    assert prune().returncode == 130  # nobody there to ask
+    assert "removed: 2.0 MB are free" in prune(answer="y\n").stdout
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        ".run.json.0b.part", "checkpoint.pt", "frames", "history.csv", "lock", "notes.txt", "result.png", "run.json"
+    ]  # fmt: skip
+    assert "1 x last checkpoint" in prune("--checkpoints", "--yes").stdout
+    assert "nothing can be removed" in prune("--checkpoints").stdout
+    assert run.complete and files_of(run.folder) == expected and (unfinished.folder / "checkpoint.pt").exists()
 
 
 def test_runs_and_show_survive_a_damaged_manifest(tmp_path):

@@ -138,11 +138,15 @@ class Sweep:
         self.process.wait()
 
 
-def is_kernel(process: psutil.Process) -> bool:
+def command_of(process: psutil.Process) -> list[str]:
     try:
-        return "ipykernel_launcher" in " ".join(process.cmdline())
+        return process.cmdline()
     except psutil.Error:
-        return False
+        return []
+
+
+def is_kernel(process: psutil.Process) -> bool:
+    return "ipykernel_launcher" in " ".join(command_of(process))
 
 
 def table_of(out: Path) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import nstlab as lab
 from nstlab import dissect, sweeps
 from nstlab.checkpoints import read_checkpoint
 
-from .conftest import Sweep, is_kernel, table_of, write_sweep
+from .conftest import Sweep, command_of, is_kernel, table_of, write_sweep
 
 SLOW = {"pause": 0.6}  # seconds an iteration: time to see a point at work before it is done
 SLOWER = {"pause": 2.0}  # where two points must be seen at work at once
@@ -234,3 +234,46 @@ def test_a_sweep_can_be_read_again(undisturbed):
     assert all(picture.shape == (1, 3, 48, 48) for picture in outcome.pictures())
     snapshot = read_checkpoint(outcome.run(outcome.table.iloc[0]).folder, outcome.table["run"][0])
     assert snapshot.iteration == 8
+
+
+def test_ctrl_c_while_the_workers_start(tmp_path, sweep):
+    """Every process of the terminal hears it; the workers, not yet ready to, must not say so."""
+    interrupted = sweep(write_sweep(tmp_path, **SLOW))
+    began = time.monotonic()
+    while not [process for process in interrupted.processes() if "spawn_main" in " ".join(command_of(process))]:
+        assert time.monotonic() - began < 120 and interrupted.process.poll() is None, interrupted.said
+        time.sleep(0.005)
+    os.killpg(interrupted.process.pid, signal.SIGINT)
+    assert interrupted.wait() == 130, interrupted.said
+    assert "Traceback" not in interrupted.said and "Nanny" not in interrupted.said
+    assert "the same command goes on" in interrupted.said.splitlines()[-1]
+    assert not interrupted.left_behind()
+
+
+def test_two_sweeps_that_share_their_points(undisturbed, tmp_path, sweep):
+    """One computes, the other waits for what it asks for, too; both end well."""
+    one = sweep(write_sweep(tmp_path, name="one"))
+    other = tmp_path / "other.yaml"
+    other.write_text((tmp_path / "one.yaml").read_text().replace("name: two_axes", "name: other"))
+    two = sweep(other)
+    assert (one.wait(), two.wait()) == (0, 0), one.said + two.said
+    same_results(undisturbed[0], tmp_path / "out")
+    assert "4 of 4 points are done" in one.said and "4 of 4 points are done" in two.said
+
+
+def test_a_scheduler_without_workers_is_named_and_left_at_once(tmp_path, sweep):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    words = [sys.executable, "-m", "dask", "scheduler", "--host", address, "--no-dashboard"]
+    scheduler = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        waiting = sweep(write_sweep(tmp_path), "--scheduler", address)
+        began = time.monotonic()
+        while "the scheduler has no workers" not in waiting.said:
+            assert time.monotonic() - began < 120 and waiting.process.poll() is None, waiting.said
+            time.sleep(0.1)
+        os.killpg(waiting.process.pid, signal.SIGINT)
+        assert waiting.wait(timeout=30) == 130
+        assert "0 of 4 points done" in waiting.said.splitlines()[-1]
+    finally:
+        scheduler.kill()
+        scheduler.wait()

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 import nstlab as lab
+from nstlab import weights
 from nstlab.forecast import forecast
 from nstlab.images import save_image
 from nstlab.settings import INITIAL_VALUES
@@ -30,6 +31,18 @@ def with_values(bench: Panel, **values) -> Panel:
     for name, value in values.items():
         bench.controls[name].value = value
     return bench
+
+
+def test_settings_from_a_picture_download_nothing(bench, tmp_path, monkeypatch):
+    """The user says so, by Start."""
+    monkeypatch.setattr(weights, "_torchvisions_file", lambda: tmp_path / "nothing.pth")
+    monkeypatch.setattr(weights, "_download", lambda: pytest.fail("downloaded"))
+    save_image(torch.rand(1, 3, 48, 48), tmp_path / "theirs.png", lab.Settings(size=48, weights="torchvision"))
+    bench._on_dropped("theirs.png", (tmp_path / "theirs.png").read_bytes())
+    assert bench.message.startswith(
+        "The settings inside theirs.png are set. The weights torchvision are not here: Start"
+    )
+    assert bench.controls["weights"].value == "torchvision" and bench.state == "idle"
 
 
 def until(bench: Panel, state: str, seconds: float = 300) -> None:

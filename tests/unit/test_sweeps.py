@@ -16,8 +16,10 @@ import nstlab as lab
 from nstlab import plots, runs, sweeps
 from nstlab.manifest import write_manifest
 from nstlab.storage import home
+from nstlab.sweeps import execution
 from nstlab.sweeps import outcome as outcome_module
 from nstlab.sweeps import plan as plan_module
+from nstlab.sweeps import point as point_module
 from nstlab.sweeps.execution import resources
 from nstlab.sweeps.notebook import read_mark, write_mark
 from nstlab.sweeps.outcome import cell, history_row, write_as_run, write_outcome
@@ -269,6 +271,53 @@ def test_failures_and_missing_points_are_rows_too(write, tmp_path):
     assert outcome.pictures() == [None] * 6
     with pytest.raises(lab.RequestError, match="no point of mine is done"):
         write_contact_sheets(outcome)
+
+
+def test_a_cluster_that_closes_slowly_is_no_fault(monkeypatch):
+    """All is computed by then."""
+    import distributed
+
+    class Slow:
+        status = "running"
+
+        def __init__(self, *_, **__):
+            pass
+
+        def close(self, timeout):
+            raise TimeoutError(f"timed out after {timeout} s")
+
+    monkeypatch.setattr(distributed, "LocalCluster", Slow)
+    monkeypatch.setattr(distributed, "Client", Slow)
+    with execution._connected(execution.Resources(2, 1), None) as client:
+        assert isinstance(client, Slow)
+
+
+def test_a_dashboard_address_that_cannot_be_made_is_left_out():
+    class Client:
+        @property
+        def dashboard_link(self):
+            raise KeyError("JUPYTERHUB_SERVICE_PREFIX")
+
+    said = execution._where(Client(), execution.Resources(2, 1), None)
+    assert said == "dask      2 workers on this machine, 1 thread each"
+
+
+def test_a_run_that_another_sweep_takes_up_in_between_is_waited_for_again(write, tmp_path, monkeypatch):
+    plan = sweeps.make_plan(write(grid={"k_S": [10]}), out=tmp_path)
+    tried = []
+
+    def execute(notebook, folder, *_):
+        tried.append(folder)
+        if len(tried) < 3:
+            raise runs.Occupied("computed by another process")
+        pretend(plan, 6, notebook=False)
+
+    monkeypatch.setattr(point_module, "execute", execute)
+    for name in ("_worker_name", "_socket_folder", "_tell"):
+        monkeypatch.setattr(point_module, name, lambda *_: "0")
+    task = execution._task(plan, plan.points[0], "token", execution.Resources(1, 1))
+    assert point_module.compute_point(task) == {"state": "done"}
+    assert len(tried) == 3 and plan.pending() == []
 
 
 def test_a_sweep_that_has_not_run_is_named(tmp_path):
