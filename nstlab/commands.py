@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import statistics
 import sys
 import time
@@ -20,15 +21,10 @@ from typing import Any
 import click
 
 from nstlab.settings import RequestError, RunError, Settings, as_text
-from nstlab.terminal import printable, shell_words
+from nstlab.terminal import say, shell_words
 
 MOST_FAULTS = 20  # lines about one sweep's file
 FREE_OF_TORCH = ("-h", "--help", "--version")
-
-
-def say(text: str, err: bool = False) -> None:
-    """Print one line; nothing in it, wherever it comes from, is more than text."""
-    click.echo(printable(text), err=err)
 
 
 def prepare() -> None:
@@ -357,7 +353,7 @@ def main() -> None:
         sys.stdout.flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "nstlab"
-        _fail(2, f"{error.format_message()} (see {where} --help)")
+        _fail(2, f"{error.format_message()}{_one_dash()} (see {where} --help)")
     except (RequestError, click.ClickException) as error:
         _fail(2, str(error))
     except RunError as error:
@@ -369,6 +365,13 @@ def main() -> None:
         if error.errno == errno.EPIPE:  # `nstlab show ... | head`
             sys.exit(1)
         _fail(1, ": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+
+
+def _one_dash() -> str:
+    """A hint where an option was written with one dash, as torch's scripts have it."""
+    known = {option.lstrip("-") for name in cli.commands for p in cli.commands[name].params for option in p.opts}
+    slips = [word for word in sys.argv if re.fullmatch(r"-[a-z][a-z-]+", word) and word[1:] in known]
+    return f": write -{slips[0]}" if slips else ""
 
 
 class _Lines(logging.Handler):

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import logging
+import math
 import re
 import warnings
 from pathlib import Path
@@ -75,14 +76,14 @@ def find_picture(name: str | Path) -> Path:
     """The file of a sample's name or of a path. Raises RequestError if there is none."""
     path = Path(name)
     if path.suffix or path.is_absolute() or len(path.parts) > 1:
-        if "://" in str(name) or re.match(r"https?:/", str(path)):
-            raise RequestError(f"{name} is an address: save the picture and give its path")
-        if path.is_dir():
-            raise RequestError(f"{path} is a folder: give the path of one picture in it")
+        if re.match(r"[A-Za-z]{2,}:/", str(name)):
+            raise RequestError(f"{name} is an address, and nothing is downloaded: save the picture and give its path")
         try:
-            found = path.exists()
+            folder, found = path.is_dir(), path.exists()
         except OSError as error:
             raise RequestError(f"no picture at {path}: {error.strerror}") from None
+        if folder:
+            raise RequestError(f"{path} is a folder: give the path of one picture in it")
         if not found:
             raise RequestError(f"no picture at {path}")
         return path
@@ -96,21 +97,25 @@ def find_picture(name: str | Path) -> Path:
     return taken
 
 
-def load_image(picture: str | Path, size: int | None = 256) -> torch.Tensor:
+def load_image(picture: str | Path, size: int | None = 256, smallest: int = SMALLEST_SIDE) -> torch.Tensor:
     """A picture as (1, 3, H, W) float32 RGB in [0, 1], its longer side `size` pixels (None: as it is).
 
     `picture` is a sample's name or a path. EXIF orientation and colour profiles are respected; grey, palette, CMYK
     and 16-bit pictures become RGB, transparent ones are laid over white. Lanczos resampling, enlarging too.
     Raises RequestError for what is no picture, is truncated, has more than 100 million pixels (a JPEG: after it was
-    made smaller while reading), or would have a side under 32 pixels.
+    made smaller while reading), or if with this `size` a side would have fewer than `smallest` pixels: VGG19 as a
+    whole needs 32.
 
     >>> load_image("astronaut", size=64).shape
     torch.Size([1, 3, 64, 64])
     """
     path = find_picture(picture)
     width, height = resized(shape_of(path), size)
-    if min(width, height) < SMALLEST_SIDE:
-        raise RequestError(f"{path} would be {width} x {height} pixels; both sides must be at least {SMALLEST_SIDE}")
+    if size is not None and min(width, height) < smallest:
+        raise RequestError(
+            f"{path} would be {width} x {height} pixels; both sides must be at least {smallest}: "
+            f"size={least_size(path, smallest)} does it"
+        )
     rgb = decode(path, size)
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
@@ -128,6 +133,32 @@ def resized(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
         return shape
     scale = size / max(shape)
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def least_size(picture: str | Path, smallest: int = SMALLEST_SIDE) -> int:
+    """The least `size` at which no side of a picture is under `smallest`, in pixels. Raises RequestError.
+
+    >>> least_size("astronaut"), least_size("coffee")
+    (32, 48)
+    """
+    shape = shape_of(find_picture(picture))
+    size = smallest
+    while min(resized(shape, size)) < smallest:
+        size += 1
+    return size
+
+
+def smaller(settings: Settings, size: int) -> Settings:
+    """The settings of a like run, `size` pixels large or as small as its pictures allow; the style in proportion.
+
+    It paints at one size alone, whatever `scales` says, and never at a larger one than `settings`.
+    """
+    style_size = settings.style_size or settings.size
+    least = max(least_size(settings.content), least_size(settings.style) * settings.size / style_size)
+    size = min(max(size, math.ceil(least)), settings.size)
+    in_proportion = max(round(style_size * size / settings.size), least_size(settings.style))
+    chosen = None if settings.style_size is None else in_proportion
+    return settings.with_(size=size, style_size=chosen, scales=1)
 
 
 def thumbnail(picture: str | Path, side: int) -> Image.Image:

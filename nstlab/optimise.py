@@ -21,8 +21,8 @@ from nstlab.images import load_image
 from nstlab.initial import initial_value
 from nstlab.losses import CONTENT_LOSSES, STYLE_LOSSES, layer_weights
 from nstlab.reduction import gate_derivatives, reduced
-from nstlab.settings import CHANNEL_REDUCTIONS, RunError, Settings
-from nstlab.vgg19 import VGG19, load_vgg19
+from nstlab.settings import CHANNEL_REDUCTIONS, RequestError, RunError, Settings
+from nstlab.vgg19 import VGG19, describe_layers, load_vgg19
 from nstlab.weights import convolutions
 
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0}
@@ -240,9 +240,28 @@ def _grow(objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimize
 
 
 def load_pictures(settings: Settings, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Content and style, the content's longer side `size` pixels and the style in proportion."""
+    """Content and style, the content's longer side `size` pixels and the style in proportion.
+
+    Raises RequestError if one cannot be had, or would be too small.
+    """
     style_size = round((settings.style_size or settings.size) * size / settings.size)
-    return load_image(settings.content, size), load_image(settings.style, style_size)
+    if size == settings.size:
+        return load_image(settings.content, size), load_image(settings.style, style_size)
+    least = least_side(settings)
+    try:
+        return load_image(settings.content, size, least), load_image(settings.style, style_size, least)
+    except RequestError as error:
+        raise RequestError(f"{error} (at the smallest of scales={settings.scales}: fewer of them do, too)") from None
+
+
+def least_side(settings: Settings) -> int:
+    """The pixels that a picture's side must have for the deepest layer that a loss reads to have a position.
+
+    >>> least_side(Settings()), least_side(Settings(style_layers="relu1_1"))
+    (16, 8)
+    """
+    layers = describe_layers(pair[1:] for pair in convolutions())
+    return max(layer.stride for layer in layers if layer.name in (*settings.content_layers, *settings.style_layers))
 
 
 def set_up(settings: Settings) -> tuple[Objective, torch.Tensor]:

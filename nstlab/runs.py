@@ -276,7 +276,9 @@ class Run:
             lock = filelock.FileLock(self.folder / "lock", timeout=0, thread_local=False)
             lock.acquire()
         except filelock.Timeout:
-            raise Occupied(f"{self.folder} is being computed by another process") from None
+            raise Occupied(
+                f"{self.folder} is being computed by another process or panel: wait, or stop it there"
+            ) from None
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise RunError(f"the disk is full: nothing can be stored in {self.folder}") from None

@@ -6,6 +6,7 @@ The command line, the notebooks' parameter cells, the sliders and the sweeps all
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -25,6 +26,20 @@ REDUCTIONS = (*CHANNEL_REDUCTIONS, "weight_sharing", "minimal_effort")
 
 
 LONGEST_VALUE = 80  # characters of a value that an error repeats
+
+
+_WEIGHT_OF_STYLE = "k_S is the weight of the style loss, and content always weighs 1 (notebook 06 translates)"
+OTHER_NAMES = {
+    **dict.fromkeys(("style_weight", "content_weight", "alpha", "beta", "k_C"), _WEIGHT_OF_STYLE),
+    **dict.fromkeys(("image_size", "max_size", "width", "height"), "size is the longer side in pixels"),
+    **dict.fromkeys(("lr", "step_size"), "learning_rate"),
+    **dict.fromkeys(("epochs", "steps", "num_iterations", "num_steps"), "iterations"),
+    **dict.fromkeys(("content_image", "content_path"), "content"),
+    **dict.fromkeys(("style_image", "style_path"), "style"),
+    "tv_weight": "there is no term of total variation",
+    "model": "weights",
+}
+"""What other tools call a knob -> what to say."""
 
 
 class RequestError(ValueError):
@@ -179,6 +194,8 @@ class Settings(BaseModel):
     def __init__(self, /, **values: Any) -> None:
         for name in values:
             if name not in type(self).model_fields:
+                if name in OTHER_NAMES:
+                    raise RequestError(f"unknown setting {name!r}: {OTHER_NAMES[name]}")
                 raise unknown("setting", name, type(self).model_fields)
         try:
             super().__init__(**values)
@@ -339,6 +356,8 @@ def _name_or_path(value: str) -> str:
     """A bare word is a name and stays; anything with a folder or an ending is a path, made absolute."""
     if not value or "\0" in value:
         raise ValueError("a name or a path is needed")
+    if re.match(r"[A-Za-z]{2,}://", value):
+        raise ValueError(f"{value[:80]} is an address, and nothing is downloaded: save the file and give its path")
     try:
         value.encode()
         path = Path(value).expanduser()

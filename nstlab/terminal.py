@@ -6,6 +6,8 @@ import shlex
 import unicodedata
 from collections.abc import Iterable
 
+import click
+
 HARMLESS = {"\u200c", "\u200d"}  # joiners, which emoji and some scripts need; str.isprintable says no to them
 
 
@@ -16,6 +18,11 @@ def printable(text: str) -> str:
     'a\\x1b[2Jb\\nc'
     """
     return "".join(c if _shows(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print one line; nothing in it, wherever it comes from, is more than text."""
+    click.echo(printable(text), err=err)
 
 
 def _shows(character: str) -> bool:

@@ -250,7 +250,7 @@ def _convolutions_in(stored: object, path: Path) -> Tensors:
         for part, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
             key = f"{prefix}{name if by_layer else index[name]}.{part}"
             if key not in tensors:
-                raise RequestError(f"{path} has no {key} ({name}'s {part}): not a VGG19")
+                raise RequestError(f"{path} has no {key} ({name}'s {part}): not a VGG19{_other_network(tensors)}")
             tensor = tensors[key]
             if tuple(tensor.shape) != shape:
                 raise RequestError(f"{path}: {name}'s {part} is {tuple(tensor.shape)}, VGG19's is {shape}")
@@ -260,6 +260,12 @@ def _convolutions_in(stored: object, path: Path) -> Tensors:
             if not found[f"{name}.{part}"].isfinite().all():
                 raise RequestError(f"{path}: {name}'s {part} has numbers that are infinite or not a number (NaN)")
     return found
+
+
+def _other_network(tensors: Tensors) -> str:
+    count = sum(tensor.ndim == 4 for tensor in tensors.values())
+    known = {8: "VGG11", 10: "VGG13", 13: "VGG16"}.get(count)
+    return f" but a {known}, by its {count} convolutions" if known else f" (it has {count} convolutions, VGG19 16)"
 
 
 def _naming(tensors: Tensors, path: Path) -> tuple[str, bool]:

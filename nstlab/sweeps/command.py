@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
 import filelock
 import torch
 
+from nstlab.history import last_row
+from nstlab.images import smaller
 from nstlab.manifest import read_manifest
 from nstlab.optimise import transfer
 from nstlab.settings import RequestError, RunError
 from nstlab.sweeps.execution import Resources, resources, run_points
 from nstlab.sweeps.outcome import load, made_with, write_as_run, write_outcome
 from nstlab.sweeps.plan import Plan, Point, make_plan
-from nstlab.sweeps.progress import duration, reached_by
+from nstlab.sweeps.progress import duration
 from nstlab.sweeps.results import store_results
+from nstlab.terminal import say
 
 START_SECONDS = 8.0  # of a point, beside its iterations: kernel, imports, loading the network, figures
 PROBE_SIZE = 96  # pixels; small enough to be over in a moment, large enough to say something
@@ -49,9 +51,9 @@ def sweep(
     _announce(plan, pending, use)
     if dry_run:
         for point in pending[:10]:
-            click.echo(f"          {point.label}  {point.run.folder.name}")
+            say(f"          {point.label}  {point.run.folder.name}")
         if len(pending) > 10:
-            click.echo(f"          and {len(pending) - 10} more")
+            say(f"          and {len(pending) - 10} more")
         return 0
     began = time.perf_counter()
     with _alone(plan):
@@ -67,20 +69,20 @@ def sweep(
         done = int((table["state"] == "done").sum())
         if done and not interrupted:
             _leave(plan, report)
-    click.echo(f"table     {plan.folder / 'table.csv'}")
+    say(f"table     {plan.folder / 'table.csv'}")
     if store and done == len(plan.points):
         for path in store_results(load(plan.folder)):
-            click.echo(f"stored    {path}")
+            say(f"stored    {path}")
     if failures:
-        click.echo(f"failures  {plan.folder / 'failures.csv'}")
+        say(f"failures  {plan.folder / 'failures.csv'}")
     if pending:
-        click.echo(f"took      {duration(time.perf_counter() - began)}, {done} of {len(plan.points)} points are done")
+        say(f"took      {duration(time.perf_counter() - began)}, {done} of {len(plan.points)} points are done")
     if interrupted:
-        click.echo(f"nstlab: stopped with {done} of {len(plan.points)} points done; the same command goes on", err=True)
+        say(f"nstlab: stopped with {done} of {len(plan.points)} points done; the same command goes on", err=True)
         return 130
     if failures:
         first = next(iter(failures.values()))
-        click.echo(f"nstlab: {len(failures)} of {len(plan.points)} points failed, the first with: {first}", err=True)
+        say(f"nstlab: {len(failures)} of {len(plan.points)} points failed, the first with: {first}", err=True)
     return 1 if failures else 0
 
 
@@ -96,13 +98,13 @@ def _resources(plan: Plan, scheduler: str | None, workers: int | None, threads: 
 
 def _announce(plan: Plan, pending: list[Point], use: Resources) -> None:
     axes = ", ".join(f"{name} ({len(values)})" for name, values in plan.axes.items())
-    click.echo(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {axes}")
+    say(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {axes}")
     if not pending:
-        click.echo("          all of them are done; nothing to run")
+        say("          all of them are done; nothing to run")
         return
     begun = sum(point.run.iteration is not None for point in pending)
-    click.echo(f"          {len(plan.points) - len(pending)} done, {begun} begun, {len(pending) - begun} new")
-    click.echo(f"          about {duration(_seconds(plan, pending, use))} for the rest")
+    say(f"          {len(plan.points) - len(pending)} done, {begun} begun, {len(pending) - begun} new")
+    say(f"          about {duration(_seconds(plan, pending, use))} for the rest")
 
 
 def _seconds(plan: Plan, pending: list[Point], use: Resources) -> float:
@@ -120,22 +122,21 @@ def _seconds_per_pixel(plan: Plan, threads: int) -> float:
     for point in plan.points[:200]:
         manifest = read_manifest(point.run.folder / "run.json")
         if manifest.get("machine", {}).get("threads") == threads and (point.run.iteration or 0) >= 5:
-            history = point.run.folder / "history.csv"
-            reached = reached_by(point.run)
-            if reached >= 5:
-                seconds = float(history.read_bytes().rpartition(b"\n")[0].splitlines()[-1].split(b",")[1])
-                known.append(seconds / reached / point.settings.size**2)
+            last = last_row(point.run.folder / "history.csv")
+            if last.get("iteration", 0) >= 5:
+                known.append(last["seconds"] / last["iteration"] / point.settings.size**2)
     if known:
         return statistics.median(known)
     first, before = plan.points[0].settings, torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         times = [time.perf_counter()]
-        for _ in transfer(first.with_(size=PROBE_SIZE, style_size=None, iterations=3, k_S_changes=())):
+        probe = smaller(first, PROBE_SIZE).with_(iterations=3, k_S_changes=())
+        for _ in transfer(probe):
             times.append(time.perf_counter())
     finally:
         torch.set_num_threads(before)
-    return min(later - earlier for earlier, later in itertools.pairwise(times[1:])) / PROBE_SIZE**2
+    return min(later - earlier for earlier, later in itertools.pairwise(times[1:])) / probe.size**2
 
 
 def _leave(plan: Plan, report: bool) -> None:
@@ -143,10 +144,14 @@ def _leave(plan: Plan, report: bool) -> None:
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     outcome = load(plan.folder)
-    for path in write_contact_sheets(outcome):
-        click.echo(f"pictures  {path}")
+    try:
+        for path in write_contact_sheets(outcome):
+            say(f"pictures  {path}")
+    except Exception as error:  # the points are computed: a sheet that cannot be drawn takes nothing from them
+        reason = " ".join((str(error) or type(error).__name__).split())
+        say(f"nstlab: the contact sheet could not be made: {reason}", err=True)
     if report:
-        click.echo(f"report    {write_report(outcome)}")
+        say(f"report    {write_report(outcome)}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,10 +85,17 @@ def run_points(
     ):
         progress.line(_where(client, resources, scheduler))
         client.subscribe_topic("nstlab", lambda event: progress.began(event[1]) if _is(event, token) else None)
-        futures = {}
-        for number, point in enumerate(points):
-            task, key = _task(plan, point, token, resources), f"{point.run.id}-{token}"
+        futures: dict[Any, Point] = {}
+        lives: dict[str, list[int]] = {point.run.id: [] for point in points}  # where each life of a point began
+
+        def submit(number: int, point: Point) -> None:
+            began = lives[point.run.id]
+            began.append(_reached(point))
+            task, key = _task(plan, point, token, resources), f"{point.run.id}-{token}-{len(began)}"
             futures[client.submit(compute_point, task, key=key, pure=False, priority=-number)] = point  # in order
+
+        for number, point in enumerate(points):
+            submit(number, point)
         told, workers = 0, _Waiting(client, progress)
         while futures:
             _check(client, scheduler)
@@ -96,6 +104,12 @@ def run_points(
                 point = futures.pop(future)
                 outcome = _outcome(future)
                 _check(client, scheduler)  # a lost scheduler cancels every future
+                if outcome["state"] == "died" and _reached(point) > lives[point.run.id][-1] and not presses:
+                    progress.line(f"          its workers died: {point.label} goes on from iteration {_reached(point)}")
+                    submit(points.index(point), point)
+                    continue
+                if outcome["state"] == "died":
+                    outcome["state"] = "failed"
                 progress.ended(point, outcome)
                 if outcome["state"] == "failed":
                     failures[point.run.id] = outcome["error"]
@@ -131,9 +145,16 @@ class _Waiting:
         self.waiting = not workers
 
 
+def _reached(point: Point) -> int:
+    """The iteration that a point can be gone on from; -1 before the first checkpoint."""
+    iteration = point.run.iteration
+    return -1 if iteration is None else iteration
+
+
 def _task(plan: Plan, point: Point, token: str, resources: Resources) -> Task:
     return Task(
         sweep=token,
+        version=version("nstlab"),
         label=point.label,
         notebook=str(plan.notebook),
         settings=point.settings.model_dump(mode="json"),
@@ -154,8 +175,11 @@ def _outcome(future: Any) -> dict[str, Any]:
     if future.status == "finished":
         return future.result()
     error = future.exception() if future.status == "error" else None
-    if type(error).__name__ == "KilledWorker":
-        return {"state": "failed", "error": "its worker died, again and again; the run is kept at its checkpoint"}
+    if type(error).__name__ == "KilledWorker":  # after some deaths in a row; see README for jobs with a time limit
+        said = "its worker died, again and again, without a new iteration; the run is kept at its checkpoint"
+        return {"state": "died", "error": said}
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "nstlab":
+        return {"state": "failed", "error": "a worker has no nstlab: start it in this environment (README, Sweeps)"}
     reason = (str(error) or type(error).__name__).splitlines()[0] if error else "cancelled"
     return {"state": "failed", "error": f"the worker could not compute it: {reason}"}
 

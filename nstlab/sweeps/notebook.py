@@ -93,7 +93,7 @@ def _sources(notebook: Path, tag: str) -> list[str]:
     try:
         stored = json.loads(read_regular(notebook, MOST_NOTEBOOK))
         code = [cell for cell in stored["cells"] if cell["cell_type"] == "code"]
-        return ["".join(cell["source"]) for cell in code if tag in cell.get("metadata", {}).get("tags", ())]
+        return ["".join(cell["source"]) for cell in code if tag in cell["metadata"].get("tags", ())]
     except OSError as error:
         raise RequestError(f"{notebook} cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -276,6 +276,11 @@ def execute(
             said = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
             reason = said[-1] if said else (str(error).strip() or type(error).__name__).splitlines()[0]
             raise KernelDied(f"{notebook.name}: its kernel died ({reason}); the run stays at its checkpoint") from None
+        except OSError:
+            raise
+        except Exception as error:  # of papermill, nbclient, nbformat: what they make of a notebook that is none
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RunError(f"{notebook.name} could not be executed: {reason}") from None
         write_whole(copy, beside.read_bytes())
 
 

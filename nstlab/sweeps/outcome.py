@@ -23,14 +23,14 @@ import yaml
 from torch.nn.functional import interpolate
 
 from nstlab.evaluation import Judge, unreduced
-from nstlab.history import FIRST_COLUMNS
+from nstlab.history import FIRST_COLUMNS, read_history
 from nstlab.images import load_image
 from nstlab.reconstructions import similarity
 from nstlab.runs import Run
 from nstlab.settings import RequestError, Settings, unknown
-from nstlab.storage import home, sha256_of, write_whole
+from nstlab.storage import home, read_regular, sha256_of, write_whole
 from nstlab.sweeps.notebook import read_mark
-from nstlab.sweeps.plan import Plan, Point
+from nstlab.sweeps.plan import MOST_YAML, Plan, Point
 
 LOSSES = FIRST_COLUMNS[2:]
 JUDGED_BY = ("content", "style", "size", "style_size", "weights", "weights_format", "pooling")
@@ -90,11 +90,34 @@ def load(name: str | Path, out: str | Path | None = None) -> Outcome:
             known = sorted(path.parent.name for path in sweeps.glob("*/table.csv"))
             hint = unknown("sweep", str(name), known) if known else f"no sweep {str(name)!r} has run"
             raise RequestError(f"{hint}; `nstlab sweep {Path(name).name}` runs it")
+    try:
+        return Outcome(folder.name, _read_table(folder / "table.csv"), _read_axes(folder), folder)
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"{folder} is damaged ({reason}): `nstlab sweep` writes it again") from None
+    except OSError as error:
+        raise RequestError(f"{folder} cannot be read: {error.strerror or error}") from None
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """table.csv. Raises ValueError if it is not what `make_table` writes, or names files outside of its runs."""
     texts = dict.fromkeys(("picture", "path", "run", "state"), object)
-    table = pd.read_csv(folder / "table.csv", keep_default_na=False, na_values=[""], dtype=texts)
+    table = pd.read_csv(io.BytesIO(read_regular(path)), keep_default_na=False, na_values=[""], dtype=texts)
+    missing = {*texts, "iteration", "seconds", "ssim_content", *(f"loss_{name}" for name in LOSSES)} - set(table)
+    if missing:
+        raise ValueError(f"table.csv has no column {sorted(missing)[0]}")
     table = table.assign(**{column: table[column].fillna("") for column in texts})
-    axes = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))["made_with"]["axes"]
-    return Outcome(folder.name, table, {name: list(map(cell, values)) for name, values in axes.items()}, folder)
+    for column in ("iteration", "seconds", "ssim_content", *(f"loss_{name}" for name in LOSSES)):
+        table[column] = pd.to_numeric(table[column])
+    for name in (*table["path"], *table["picture"]):
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+            raise ValueError(f"{name!r} lies outside of the folder of runs")
+    return table
+
+
+def _read_axes(folder: Path) -> dict[str, list[Any]]:
+    axes = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))["made_with"]["axes"]
+    return {str(name): [cell(value) for value in values] for name, values in axes.items()}
 
 
 def cell(value: Any) -> Any:
@@ -193,16 +216,14 @@ def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def history_row(path: Path, iteration: int) -> dict[str, float]:
-    """One row of a history.csv, without making a table of all of them. Raises RequestError if it is not there."""
+    """One row of a history.csv. Raises RequestError if it is not there, or the file is damaged."""
     try:
-        with path.open(encoding="utf-8") as file:
-            names = file.readline().strip().split(",")
-            for line in file:
-                if line.startswith(f"{iteration},"):
-                    return dict(zip(names, map(float, line.split(",")), strict=True))
-    except (OSError, ValueError):
-        pass
-    raise RequestError(f"{path} has no row of iteration {iteration}; remove the run's folder to compute it again")
+        table = read_history(path)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
+    if iteration >= len(table):
+        raise RequestError(f"{path} has no row of iteration {iteration}; remove the run's folder to compute it again")
+    return table.iloc[iteration].to_dict()
 
 
 def write_outcome(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
@@ -250,9 +271,9 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
 def made_with(folder: Path) -> dict[str, Any]:
     """What a sweep's folder says it was made with; an empty dict if it says nothing readable."""
     try:
-        stored = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))["made_with"]
+        stored = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))["made_with"]
         return stored if isinstance(stored, dict) else {}
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
         return {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import glob
 import itertools
 import math
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from nstlab.decoding import ENDINGS
 from nstlab.images import load_image
 from nstlab.manifest import run_id
 from nstlab.runs import Run
@@ -110,10 +112,10 @@ def make_plan(
     """
     path = _find(file)
     content = _read(path)
-    faults = _shape_faults(content)
+    faults = _expand(content) + _shape_faults(content)
     if faults:
         raise Faults(faults)
-    notebook = home() / "notebooks" / content["notebook"]
+    notebook = _notebook(content["notebook"], path)
     try:
         parameters = notebook_parameters(notebook)
     except RequestError as error:
@@ -209,6 +211,30 @@ def _check_extent(content: Any) -> None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
         if isinstance(value, (dict, list)):
             left += [(part, depth + 1) for part in (value.values() if isinstance(value, dict) else value)]
+
+
+def _expand(content: dict[str, Any]) -> list[str]:
+    """Put pictures in the place of patterns in the grid (`content: pictures/*.jpg`); returns what is wrong."""
+    faults, grid = [], content.get("grid")
+    for name in ("content", "style"):
+        values = grid.get(name) if isinstance(grid, dict) else None
+        found = []
+        for value in [values] if isinstance(values, str) else values if isinstance(values, list) else []:
+            if not isinstance(value, str) or not set("*?[") & set(value):
+                found.append(value)
+                continue
+            paths = [path for path in glob.glob(str(Path(value).expanduser())) if path.lower().endswith(ENDINGS)]
+            found += sorted(paths)
+            faults += [] if paths else [f"grid: {name}: no picture matches {value[:80]}"]
+        if found:
+            grid[name] = found
+    return faults
+
+
+def _notebook(name: str, file: Path) -> Path:
+    """A sweep's notebook: one in notebooks/, or a path, from the sweep's file if it is a relative one."""
+    ours = home() / "notebooks" / name
+    return ours if ours.is_file() or Path(name).name == name else (file.parent / Path(name).expanduser())
 
 
 def _shape_faults(content: dict[str, Any]) -> list[str]:
@@ -350,11 +376,13 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
         points.append(Point({name: plain[name] for name in varied}, settings, others, run))
         first = numbers.setdefault(run.id, number)
         if first != number:
-            faults.setdefault(
-                run.id,
-                f"points {first} and {number} are the same run, {run.id} ({points[-1].label}): "
-                "iterations, frame_every, device and what is no setting do not shape a picture",
-            )
+            other = points[[point.run.id for point in points].index(run.id)].settings
+            twins = [name for name in ("content", "style") if getattr(other, name) != getattr(settings, name)]
+            why = "iterations, frame_every, device and what is no setting do not shape a picture"
+            if twins:
+                why = f"{getattr(other, twins[0])} and {getattr(settings, twins[0])} are the same picture"
+            said = f"points {first} and {number} are the same run, {run.id} ({points[-1].label}): {why}"
+            faults.setdefault(run.id, said)
     if faults:
         raise Faults(list(faults.values()))
     return points

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ LONGEST_SOCKET_FOLDER = 60  # characters; a socket's whole path has room for 107
 class Task:
     """What a worker needs to compute a point; plain values, so that it travels to any worker.
 
-    sweep: one command's token, to stop its points and no others; given: what papermill writes into the
-    notebook; others: those of them that are no settings; gpus: what CUDA_VISIBLE_DEVICES may name
-    (empty: it stays as the worker has it).
+    sweep: one command's token, to stop its points and no others; version: nstlab's where it was begun; given: what
+    papermill writes into the notebook; others: those of them that are no settings; gpus: what CUDA_VISIBLE_DEVICES
+    may name (empty: it stays as the worker has it).
     """
 
     sweep: str
+    version: str
     label: str
     notebook: str
     settings: dict[str, Any]
@@ -58,6 +60,10 @@ def compute_point(task: Task) -> dict[str, Any]:
     """
     if task.sweep in _stopped:
         return {"state": "stopped"}
+    here = version("nstlab")
+    if here != task.version:
+        error = f"a worker has nstlab {here}, the sweep {task.version}: start it in this environment (README, Sweeps)"
+        return {"state": "failed", "error": error}
     settings = Settings(**task.settings)
     run = Run(settings, task.out)
     point = Point({}, settings, task.others, run)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
 from typing import Any, TextIO
 
+from nstlab.history import last_row
 from nstlab.runs import Run
 from nstlab.sweeps.plan import Point
+from nstlab.terminal import printable
 
 MOST_LINES = 12  # running points that are shown one by one
 SECONDS_BETWEEN = {True: 0.5, False: 60.0}  # two looks, on a terminal and in a log
@@ -59,7 +60,7 @@ class Progress:
     def line(self, text: str) -> None:
         """A line that stays."""
         self._clear()
-        print(text, file=self.out, flush=True)
+        print(printable(text), file=self.out, flush=True)
 
     def show(self) -> None:
         """Draw the block anew, if it is time to."""
@@ -72,7 +73,7 @@ class Progress:
             return
         lines = [self._whole(now)]
         running = [self.points[name] for name in list(self.running)]
-        lines += [self._one(point) for point in running[:MOST_LINES]]
+        lines += [printable(self._one(point)) for point in running[:MOST_LINES]]
         if len(running) > MOST_LINES:
             lines.append(f"  and {len(running) - MOST_LINES} more")
         width = shutil.get_terminal_size().columns - 1
@@ -132,11 +133,4 @@ def duration(seconds: float) -> str:
 
 def reached_by(run: Run) -> int:
     """The last iteration in a run's history, read from its end, so that it is cheap at any length."""
-    try:
-        with (run.folder / "history.csv").open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 2000, 0))
-            lines = file.read().rpartition(b"\n")[0].splitlines()
-        return int(lines[-1].split(b",", 1)[0])
-    except (OSError, ValueError, IndexError):
-        return 0  # no history yet, or its first line alone
+    return int(last_row(run.folder / "history.csv").get("iteration", 0))

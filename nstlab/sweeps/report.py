@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def as_html(notebook: Path) -> str:
     exporter = HTMLExporter(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
     for name in ("mathjax_url", "require_js_url", "jquery_url"):  # each would be fetched when the page is opened
         setattr(exporter, name, "")
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # else it counts pictures without an alternative text
     page, _ = exporter.from_filename(str(notebook))
     page = re.sub(r"<script[^>]*\bsrc=[^>]*>\s*</script>", "", page)
     if re.search(r"<(script|link|img)[^>]*\b(src|href)=[\"']?(https?:)?//", page):

@@ -65,8 +65,16 @@ def make_controls() -> dict[str, Any]:
         controls[name].continuous_update = False
     for name, control in controls.items():
         control.add_class(f"nst-set-{name}")
-    write(controls, Settings())
+    write(controls, _start(controls))
     return controls
+
+
+def _start(controls: dict[str, Any]) -> Settings:
+    """The default settings, with the first pictures that there are if the default ones are missing."""
+    settings = Settings()
+    offered = {kind: controls[kind].options for kind in ("content", "style")}
+    missing = {kind: names[0] for kind, names in offered.items() if names and getattr(settings, kind) not in names}
+    return settings.with_(**missing)
 
 
 def read(controls: dict[str, Any]) -> Settings:

@@ -45,7 +45,7 @@ def _thumbnail(path: str, _: int) -> str:
 
 def initial_thumbnails(settings: Settings) -> dict[str, str]:
     """The seven initial values for these two pictures, small."""
-    content, style = load_image(settings.content, 96), load_image(settings.style, 96)
+    content, style = (load_image(name, THUMBNAIL, smallest=1) for name in (settings.content, settings.style))
     return {name: data_url(jpeg(initial_value(name, content, style, settings.seed), 82)) for name in INITIAL_VALUES}
 
 
@@ -66,7 +66,7 @@ def check(name: str, data: bytes) -> None:
     """Raise RequestError, naming the upload, unless load_image can read it."""
     with _as_file(name, data) as path:
         try:
-            load_image(path, size=64)
+            load_image(path, size=64, smallest=1)
         except RequestError as error:
             raise RequestError(str(error).replace(str(path), name)) from None
 

@@ -11,6 +11,7 @@ leaves a file named `mark` (which attacks that carry code would write), or finds
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import os
@@ -212,4 +213,4 @@ def junk(chance: random.Random, depth: int = 0) -> Any:
         if chance.random() < 0.5:
             return [junk(chance, depth + 1) for _ in range(chance.randrange(4))]
         return {str(junk(chance, depth + 1))[:50]: junk(chance, depth + 1) for _ in range(chance.randrange(4))}
-    return chance.choice(JUNK)
+    return copy.deepcopy(chance.choice(JUNK))

@@ -1,6 +1,8 @@
 """Sweeps through real kernels, real Dask workers and schedulers, and real signals."""
 
+import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +20,7 @@ from PIL import Image
 import nstlab as lab
 from nstlab import dissect, sweeps
 from nstlab.checkpoints import read_checkpoint
+from nstlab.storage import home
 
 from .conftest import Sweep, command_of, is_kernel, table_of, write_sweep
 
@@ -159,7 +162,8 @@ def free_port() -> int:
 class Cluster:
     """A Dask scheduler and two workers that somebody else started."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, allowed_failures=3):
+        self.environment = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures)}
         self.address = f"tcp://127.0.0.1:{free_port()}"
         words = ["scheduler", "--host", self.address, "--no-dashboard"]
         self.scheduler = self._start(words, folder)
@@ -168,7 +172,8 @@ class Cluster:
 
     def _start(self, words, folder):
         command = [sys.executable, "-m", "dask", *words]
-        return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, cwd=folder, env=self.environment, **quiet)
 
     def kernels(self):
         return [process for process in psutil.Process(self.workers.pid).children(recursive=True) if is_kernel(process)]
@@ -277,3 +282,53 @@ def test_a_scheduler_without_workers_is_named_and_left_at_once(tmp_path, sweep):
     finally:
         scheduler.kill()
         scheduler.wait()
+
+
+def kill_after_rows(cluster: Cluster, path, rows: int) -> None:
+    """Kill the worker whose kernel computes, once its history has so many rows more; as a job that has run out."""
+    wanted = path.read_bytes().count(b"\n") + rows if path.is_file() else rows
+    began = time.monotonic()
+    while not (path.is_file() and path.read_bytes().count(b"\n") >= wanted and cluster.kernels()):
+        assert time.monotonic() - began < 120
+        time.sleep(0.02)
+    cluster.kernels()[0].parent().kill()
+
+
+def test_a_point_that_gets_further_in_every_life_is_never_given_up(tmp_path, sweep):
+    """Dask is told to give a task up after its second worker's death; this one loses three."""
+    cluster = Cluster(tmp_path, allowed_failures=1)
+    try:
+        grid = {"k_S": [10.0]}
+        dying = sweep(write_sweep(tmp_path, grid=grid, pause=0.3, iterations=20), "--scheduler", cluster.address)
+        dying.until_computing(rows=2)
+        (history,) = (tmp_path / "out").glob("*/history.csv")
+        for _ in range(3):
+            kill_after_rows(cluster, history, 3)
+        assert dying.wait() == 0, dying.said
+        assert "its workers died" in dying.said and "1 of 1 points are done" in dying.said
+    finally:
+        cluster.close()
+
+
+def test_readmes_recipe_for_a_cluster(tmp_path, sweep):
+    """As it is written, but that its jobs are processes here and few."""
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed: pip install dask-jobqueue")
+    (code,) = re.findall(r"```python\n(from dask_jobqueue.*?)```", (home() / "README.md").read_text(), re.S)
+    code = code.replace(
+        "from dask_jobqueue import SLURMCluster", "from dask_jobqueue.local import LocalCluster as SLURMCluster"
+    )
+    code = code.replace("25", "1").replace("cores=4, processes=4", "cores=2, processes=2")
+    script = tmp_path / "cluster.py"
+    script.write_text(code)
+    words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    cluster = subprocess.Popen([sys.executable, script], text=True, cwd=tmp_path, start_new_session=True, **words)
+    try:
+        address = cluster.stdout.readline().strip()
+        assert address.startswith("tcp://"), cluster.communicate()[1]
+        computed = sweep(write_sweep(tmp_path, grid={"k_S": [10.0, 1000.0]}, iterations=3), "--scheduler", address)
+        assert computed.wait() == 0, computed.said
+        assert "2 of 2 points are done" in computed.said
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(cluster.pid, signal.SIGKILL)
+        cluster.communicate()

@@ -351,12 +351,23 @@ def test_a_thousand_points_are_planned_and_read_in_seconds(write, tmp_path, monk
 
 def test_a_history_row_is_found_or_missed(tmp_path):
     path = tmp_path / "history.csv"
-    path.write_text("iteration,seconds,total\n0,0.1,5.0\n1,0.2,4.0\n10,0.3,3.0\n")
-    assert history_row(path, 1) == {"iteration": 1, "seconds": 0.2, "total": 4.0}
+    path.write_text("iteration,seconds,total,content,style\n0,0.1,5.0,1.0,4.0\n1,0.2,4.0,1.0,3.0\n")
+    assert history_row(path, 1) == {"iteration": 1, "seconds": 0.2, "total": 4.0, "content": 1.0, "style": 3.0}
     with pytest.raises(lab.RequestError, match="no row of iteration 7"):
         history_row(path, 7)
-    with pytest.raises(lab.RequestError, match="no row"):
+    with pytest.raises(lab.RequestError, match="cannot be read: No such file"):
         history_row(tmp_path / "none.csv", 0)
+    for damage in (
+        "10,0.3,3.0,1.0,1.0\n",
+        "2,0.3\n",
+        '2,0.3,"3",1,1\n',
+        "2,0.3,x,1,1\n",
+        "2,0.3,nan,1,1\n",
+        "2,1,1,1,1,1\n",
+    ):
+        path.write_text(f"iteration,seconds,total,content,style\n0,0.1,5.0,1.0,4.0\n1,0.2,4.0,1.0,3.0\n{damage}")
+        with pytest.raises(lab.RequestError, match="is damaged"):
+            history_row(path, 1)
 
 
 def test_how_far_a_run_is_can_be_read_while_it_is_written(write, tmp_path):
@@ -366,7 +377,7 @@ def test_how_far_a_run_is_can_be_read_while_it_is_written(write, tmp_path):
     for text, reached in (
         ("iteration,seconds\n", 0),
         ("iteration,seconds\n0,1\n1,2\n2,", 1),
-        ("a\n" * 5000 + "77,1\n", 77),
+        ("iteration,seconds\n" + "1,1\n" * 5000 + "77,1\n", 77),
     ):
         (run.folder / "history.csv").write_text(text)
         assert reached_by(run) == reached
