@@ -107,6 +107,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     if missing:
         raise ValueError(f"table.csv has no column {sorted(missing)[0]}")
     table = table.assign(**{column: table[column].fillna("") for column in texts})
+    if not set(table["state"]) <= {"done", "failed", "missing"}:
+        raise ValueError("table.csv has states that no sweep has")
     for column in ("iteration", "seconds", "ssim_content", *(f"loss_{name}" for name in LOSSES)):
         table[column] = pd.to_numeric(table[column])
     for name in (*table["path"], *table["picture"]):

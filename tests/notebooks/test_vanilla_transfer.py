@@ -54,11 +54,12 @@ def test_what_it_refuses_is_refused_before_anything_runs(tmp_path):
 
 
 def test_a_cell_that_fails_is_one_line_and_its_notebook_is_kept(tmp_path):
-    """Untrained weights cannot fail, but a picture can be taken away after the request was checked."""
+    """The request is checked by the picture's header; that its pixels are cut off shows in the cell that reads them."""
     Image.open(lab.sample_pictures()["coffee"]).save(tmp_path / "gone.png")
     values = {"content": str(tmp_path / "gone.png"), "size": 48, "iterations": 1, "k_S": 10.0}
     settings = lab.Settings(**values)
-    (tmp_path / "gone.png").write_bytes(b"no picture any more")
+    whole = (tmp_path / "gone.png").read_bytes()
+    (tmp_path / "gone.png").write_bytes(whole[: len(whole) // 2])
     folder = lab.Run(settings, tmp_path / "out").folder
     with pytest.raises(lab.RunError) as error:
         run_notebook(NOTEBOOK, values, tmp_path / "out", progress=False)
