@@ -11,48 +11,26 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from nstlab.errors import RequestError, RunError
     from nstlab.images import load_image, read_settings, sample_pictures, save_image
-    from nstlab.initial import initial_value
-    from nstlab.losses import content_loss, gram, style_loss
-    from nstlab.optimise import Step, transfer
+    from nstlab.network import VGG19, Layer, load_vgg19
+    from nstlab.optimise import Step, content_loss, gram, initial_value, style_loss, transfer
     from nstlab.runs import Run
-    from nstlab.settings import RequestError, RunError, Settings
-    from nstlab.vgg19 import VGG19, Layer, load_vgg19
+    from nstlab.settings import Settings
     from nstlab.widgets import explorer, panel
 
 _HOMES = {
+    "errors": ("RequestError", "RunError"),
     "images": ("load_image", "read_settings", "sample_pictures", "save_image"),
-    "initial": ("initial_value",),
-    "losses": ("content_loss", "gram", "style_loss"),
-    "optimise": ("Step", "transfer"),
+    "network": ("VGG19", "Layer", "load_vgg19"),
+    "optimise": ("Step", "content_loss", "gram", "initial_value", "style_loss", "transfer"),
     "runs": ("Run",),
-    "settings": ("RequestError", "RunError", "Settings"),
-    "vgg19": ("VGG19", "Layer", "load_vgg19"),
+    "settings": ("Settings",),
     "widgets": ("explorer", "panel"),
 }
 """Module -> the public names that it has. Each is imported when it is first asked for: torch takes seconds to load."""
 
-__all__ = [
-    "VGG19",
-    "Layer",
-    "RequestError",
-    "Run",
-    "RunError",
-    "Settings",
-    "Step",
-    "content_loss",
-    "explorer",
-    "gram",
-    "initial_value",
-    "load_image",
-    "load_vgg19",
-    "panel",
-    "read_settings",
-    "sample_pictures",
-    "save_image",
-    "style_loss",
-    "transfer",
-]
+__all__ = [name for names in _HOMES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:

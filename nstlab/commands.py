@@ -20,7 +20,8 @@ from typing import Any
 
 import click
 
-from nstlab.settings import RequestError, RunError, Settings, as_text
+from nstlab.errors import RequestError, RunError
+from nstlab.settings import Settings, as_text
 from nstlab.terminal import say, shell_words
 
 MOST_FAULTS = 20  # lines about one sweep's file
@@ -75,21 +76,21 @@ def run(
         if source:
             _say_differences(computed, source)
         _advance(computed)
-    say(f"result    {computed.folder / 'result.png'}")
+    say(f"result    {computed.picture} (iteration {computed.iteration})")
     say(f"run       {computed.folder}")
     say(f"took      {time.perf_counter() - began:.0f} s")
 
 
 def _advance(run: Any) -> None:
-    before, wanted = run.iteration, run.settings.iterations
+    wanted = run.settings.iterations
     if run.complete:
-        say(f"nothing to do: {before} iterations are stored, {wanted} were asked for")
+        say(f"nothing to do: {run.stored} iterations are stored, {wanted} were asked for")
         return
     _say_memory(run.settings)
     try:
         run.advance()
     except KeyboardInterrupt:
-        reached = run.iteration
+        reached = run.stored
         where = f"at iteration {reached} of {wanted}" if reached is not None else "before the first checkpoint"
         say(f"nstlab: stopped {where}; the same command goes on from there", err=True)
         sys.exit(130)
@@ -100,14 +101,14 @@ def _advance(run: Any) -> None:
     if began is None:
         say(f"begun and done: {wanted} iterations")
     elif began >= wanted:
-        say(f"mended: {began} iterations are stored, {wanted} were asked for")
+        say(f"{began} iterations are stored; the picture at iteration {wanted} was not, and is again")
     else:
         say(f"went on from iteration {began} to {wanted}")
 
 
 def _refuse_download(settings: Settings, source: Path) -> None:
     """What a file names is not downloaded on its word."""
-    from nstlab.weights import needs_download
+    from nstlab.network import needs_download
 
     if needs_download(settings.weights):
         raise RequestError(
@@ -119,8 +120,8 @@ def _refuse_download(settings: Settings, source: Path) -> None:
 def _say_memory(settings: Settings) -> None:
     """What the run will take, before it begins."""
     from nstlab.decoding import shape_of
-    from nstlab.forecast import memory_free, memory_needed
     from nstlab.images import find_picture, resized
+    from nstlab.optimise import memory_free, memory_needed
 
     (width, height), style = (
         resized(shape_of(find_picture(name)), size)
@@ -148,7 +149,7 @@ def _settings(source: Path | None, texts: dict[str, str]) -> Settings:
 
 def _say_differences(run: Any, source: Path) -> None:
     """What of the machine or the files at hand differs from the run.json that is made again."""
-    from nstlab.manifest import differences, read_manifest
+    from nstlab.runs import differences, read_manifest
 
     path = source / "run.json" if source.is_dir() else source
     manifest = read_manifest(path) if path.suffix == ".json" else {}
@@ -180,11 +181,10 @@ def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
     Each point is executed by papermill, as many at a time as the machine takes; what is stored is not
     computed again. Leaves a table and a contact sheet in out/sweeps/NAME/.
     """
-    from nstlab.sweeps import Faults
-    from nstlab.sweeps.command import sweep as run_sweep
+    from nstlab.sweeps import Faults, command
 
     try:
-        sys.exit(run_sweep(file, _pairs(pairs), **options))
+        sys.exit(command.sweep(file, _pairs(pairs), **options))
     except Faults as faults:
         for line in faults.lines[:MOST_FAULTS]:
             say(f"nstlab: {line}", err=True)
@@ -197,8 +197,7 @@ def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
 def runs(out: Path | None) -> None:
     """What is stored: one line a run."""
-    from nstlab.history import last_row
-    from nstlab.runs import Run, stored_runs
+    from nstlab.runs import Run, last_row, stored_runs
 
     folders = stored_runs(out)
     if not folders:
@@ -208,7 +207,7 @@ def runs(out: Path | None) -> None:
     say(line.format("id", "content", "style", "k_S", "init", "iterations", "last loss", "MB", "state"))
     for folder in folders:
         try:
-            run = Run.stored(folder)
+            run = Run.open(folder)
             s, manifest = run.settings, run.manifest
             reached, last = manifest["iteration"], last_row(folder / "history.csv").get("total")
             state = manifest["status"]
@@ -235,9 +234,9 @@ def show(path: Path) -> None:
 
     settings = read_settings(path)
     if path.is_dir():
-        stored = Run.stored(path)
+        stored = Run.open(path)
         say(f"{'run':20} {stored.folder.name}")
-        say(f"{'stored':20} iteration {stored.iteration}, frames {', '.join(map(str, stored.frames))}")
+        say(f"{'stored':20} iteration {stored.stored}, frames {', '.join(map(str, stored.stored_frames()))}")
     for name, value in settings.model_dump(mode="json").items():
         mark = "*" if name in settings.changed() else " "
         say(f"{name:19}{mark} {as_text(value)}")
@@ -252,7 +251,7 @@ def show(path: Path) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(out: Path | None, checkpoints: bool, yes: bool) -> None:
     """Free room on the disk: what no run needs any more. Says what it would remove, and asks."""
-    from nstlab.pruning import prunable, remove
+    from nstlab.runs import prunable, remove
 
     found = prunable(out, checkpoints)
     if not found:
@@ -282,7 +281,7 @@ def command(settings: Settings) -> str:
 @click.option("--weights", default="original-8bit", show_default=True, help="The network.")
 def layers(weights: str) -> None:
     """The table of the 37 layers."""
-    from nstlab.vgg19 import load_vgg19
+    from nstlab.network import load_vgg19
 
     net = load_vgg19(Settings(weights=weights).weights, device="cpu")
     say("  F  layer    features  stride  receptive field  parameters  million multiply-adds at 224 x 224")
@@ -302,9 +301,9 @@ def layers(weights: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(sizes: str, as_json: bool) -> None:
     """What this machine has, and what a run costs on it: seconds, memory, which convolution."""
-    from nstlab.forecast import memory_needed
-    from nstlab.manifest import this_machine
-    from nstlab.weights import SOURCES, weights_sha256
+    from nstlab.network import SOURCES, weights_sha256
+    from nstlab.optimise import memory_needed
+    from nstlab.runs import this_machine
 
     found = this_machine(Settings())
     found["weights"] = {"name": "original-8bit", "sha256": weights_sha256("original-8bit")}
@@ -328,13 +327,12 @@ def doctor(sizes: str, as_json: bool) -> None:
 
 def _measure(settings: Settings) -> tuple[float, dict[str, int]]:
     """The median seconds of a few iterations, the first left out; how often each convolution is chosen in one."""
-    from nstlab.convolution import algorithm
-    from nstlab.forecast import computed_layers
-    from nstlab.optimise import make_optimizer, set_up, steps
+    from nstlab.network import algorithm
+    from nstlab.optimise import computed_layers, make_optimizer, set_up, steps
 
     objective, x = set_up(settings)
     times, began = [], time.perf_counter()
-    for _ in steps(objective, x, make_optimizer(x, settings), settings.iterations):
+    for _ in steps(objective, x, make_optimizer(x, settings), settings):
         times.append(time.perf_counter() - began)
         began = time.perf_counter()
     convolutions = [layer for layer in computed_layers(settings) if layer.kind == "conv"]

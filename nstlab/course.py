@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstlab.settings import RequestError
+from nstlab.errors import RequestError
 from nstlab.storage import home
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from nstlab.settings import RequestError
+from nstlab.errors import RequestError
 from nstlab.storage import open_regular
 
 FORMATS = {

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import torch
 
+from nstlab.errors import RequestError
 from nstlab.images import load_image
-from nstlab.losses import (
+from nstlab.metrics import colour_distance, rmse, similarity
+from nstlab.network import VGG19
+from nstlab.optimise import (
     STYLE_LOSSES,
+    Objective,
     content_loss,
     firing,
     gram,
+    load_network,
     projections,
     samples,
+    set_up,
     sliced_wasserstein_loss,
     style_loss,
 )
-from nstlab.losses import mmd_gaussian_loss as mmd
-from nstlab.optimise import Objective, set_up
-from nstlab.reconstructions import similarity
+from nstlab.optimise import mmd_gaussian_loss as mmd
 from nstlab.runs import Run
-from nstlab.settings import RequestError, Settings
-from nstlab.vgg19 import VGG19, load_vgg19
+from nstlab.settings import Settings, names_where
 
 HELD_OUT = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 """Layers that no objective reads by default: what is good only where it was optimised shows there."""
@@ -48,8 +51,6 @@ TO_REFERENCE = {
     "ssim": "SSIM to the unreduced result",
     "gram_distance": "relative Gram distance to the unreduced result",
 }
-REDUCING = ("reduction", "amount", "angle", "refit", "reduced_blocks", "calibration", "bits", "sparsity")
-REDUCING += ("gradient_kept",)
 
 
 def unreduced(settings: Settings) -> Settings:
@@ -58,7 +59,7 @@ def unreduced(settings: Settings) -> Settings:
     >>> unreduced(Settings(reduction="random", amount=0.5, k_S=3)).changed()
     {'k_S': 3.0}
     """
-    plain = {name: Settings.model_fields[name].default for name in REDUCING}
+    plain = {name: Settings.model_fields[name].default for name in names_where(family="reduction")}
     if settings.weights == "random":  # untrained weights paint, but they do not judge
         plain["weights"] = Settings.model_fields["weights"].default
     return settings.with_(**plain)
@@ -99,45 +100,18 @@ def agreement(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(((a > 0) == (b > 0)).float().mean())
 
 
-def colour_distance(image: torch.Tensor, other: torch.Tensor) -> float:
-    """Mean over R, G, B of the 1-Wasserstein distance of their histograms, in grey levels: in [0, 255].
-
-    The mean distance of sorted pixels, (1, 3, H, W) in [0, 1] each, clamped; sizes may differ. Symmetric; 0 for
-    equal histograms. Blind to positions and to which red goes with which green.
-
-    >>> colour_distance(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 2, 2))
-    255.0
-    """
-    q = torch.linspace(0, 1, 513, dtype=torch.float64)[:-1] + 0.5 / 512
-    a, b = (torch.quantile(t[0].detach().cpu().clamp(0, 1).double().flatten(1), q, dim=1) for t in (image, other))
-    return float((a - b).abs().mean() * 255)
-
-
-def rmse(image: torch.Tensor, other: torch.Tensor) -> float:
-    """Root mean square difference of two pictures in [0, 1] units, clamped, in grey levels: in [0, 255].
-
-    Symmetric; 0 for equal ones. Blind to structure: two equally good paintings may be far apart. From two
-    initial values that differ by one grey level's noise it is about 7 already.
-    """
-    a, b = (t.detach().cpu().clamp(0, 1).double() * 255 for t in (image, other))
-    return float((a - b).square().mean().sqrt())
-
-
 def gradient_fidelity(net: VGG19, small: VGG19, settings: Settings) -> float:
     """Cosine of the gradients of the loss that two networks give at one picture: in [-1, 1], 1 the same direction.
 
     The picture is the average of content and style. Higher is better, and it needs no transfer; it is blind to
     the gradient's length and to what happens away from that picture.
     """
-    content = load_image(settings.content, settings.size).to(net.mean)
-    style = load_image(settings.style, settings.style_size or settings.size).to(net.mean)
-    start = set_up(settings.with_(init="average", **{name: Settings.model_fields[name].default for name in REDUCING}))[
-        1
-    ]
+    objective, start = set_up(unreduced(settings).with_(init="average"))
+    pictures = objective.pictures[-1]
     gradients = []
     for network in (net, small):
         x = start.detach().to(net.mean).clone().requires_grad_()
-        total = Objective(network, content, style, settings)(x)["total"]
+        total = Objective(network, pictures, settings)(x)["total"]
         gradients.append(torch.autograd.grad(total, x)[0].double().flatten())
     g, h = gradients
     return float(g @ h / (g.norm() * h.norm()).clamp_min(1e-300))
@@ -149,8 +123,7 @@ class Judge:
     def __init__(self, settings: Settings, net: VGG19 | None = None) -> None:
         """net: the full network, where one has it. Raises RequestError for a picture that cannot be had."""
         self.settings = plain = unreduced(settings)
-        formats = {"weights_format": plain.weights_format}
-        self.net = net if net is not None else load_vgg19(plain.weights, plain.pooling, plain.device, **formats)
+        self.net = net if net is not None else load_network(plain.with_(convolution="auto", precision="float32"))
         self.content = load_image(plain.content, plain.size)
         self.style = load_image(plain.style, plain.style_size or plain.size)
         self.P = self._activations(self.content)

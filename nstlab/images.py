@@ -10,6 +10,7 @@ import logging
 import math
 import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from nstlab.decoding import ENDINGS, MOST_PIXELS, decode, shape_of
-from nstlab.settings import RequestError, Settings, unknown
+from nstlab.errors import RequestError, unknown
+from nstlab.settings import Settings
 from nstlab.storage import MOST_JSON, Damaged, home, open_regular, parse_json, read_regular, write_whole
 
 SMALLEST_SIDE = 32  # below it, pool5 has no position left
@@ -123,6 +125,36 @@ def load_image(picture: str | Path, size: int | None = 256, smallest: int = SMAL
     return (pixels.permute(2, 0, 1)[None].float() / 255).contiguous()  # (1, 3, H, W)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """The content and the style picture of a transfer at one size: (1, 3, H, W) and (1, 3, H', W'), in [0, 1]."""
+
+    content: torch.Tensor
+    style: torch.Tensor
+
+
+def load_pictures(settings: Settings, smallest: int = SMALLEST_SIDE) -> list[Pictures]:
+    """The pictures of a transfer at each of its sizes (one, or as many as there are `scales`), the smallest first.
+
+    The content's longer side has `size` pixels, the style is in proportion. smallest: the least that a side may have
+    at the smaller sizes. Raises RequestError if a picture cannot be had, or would be too small.
+    """
+    found = []
+    for size in dict.fromkeys(settings.size_at(k * settings.scale_iterations) for k in range(settings.scales)):
+        style_size = round((settings.style_size or settings.size) * size / settings.size)
+        least = SMALLEST_SIDE if size == settings.size else smallest
+        try:
+            found.append(
+                Pictures(load_image(settings.content, size, least), load_image(settings.style, style_size, least))
+            )
+        except RequestError as error:
+            if size == settings.size:
+                raise
+            hint = f"at the smallest of scales={settings.scales}: fewer of them do, too"
+            raise RequestError(f"{error} ({hint})") from None
+    return found
+
+
 def resized(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
     """Width and height that `load_image` gives a picture of that width and height.
 
@@ -216,8 +248,21 @@ def read_settings(path: str | Path) -> Settings:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _text_inside(path: Path) -> str:
-    """The text chunk of ours in a PNG. Raises Damaged if there is none, or if the picture is not whole."""
+def iteration_inside(path: Path, whole: bool = False) -> int | None:
+    """The iteration that a PNG of ours says it is of; None if there is no such file, or none of ours.
+
+    whole: also None if its pixels are damaged, which takes as long as decoding them.
+    """
+    try:
+        stored = parse_json(_text_inside(path, whole))
+    except (Damaged, FileNotFoundError):
+        return None
+    iteration = stored.get("iterations") if isinstance(stored, dict) else None
+    return iteration if type(iteration) is int else None
+
+
+def _text_inside(path: Path, whole: bool = True) -> str:
+    """The text chunk of ours in a PNG. Raises Damaged if there is none, or (whole) if the picture is not whole."""
     with open_regular(path) as opened:
         try:
             with warnings.catch_warnings():
@@ -225,7 +270,8 @@ def _text_inside(path: Path) -> str:
                 file = Image.open(opened, formats=("PNG",))
                 if file.width * file.height > MOST_PIXELS:
                     raise Damaged("too many pixels")
-                file.load()  # text chunks may stand behind the pixels
+                if whole or PROVENANCE not in file.info:
+                    file.load()  # text chunks may stand behind the pixels
         except Exception as error:  # Pillow has many for what is no PNG, or a damaged one
             raise Damaged(str(error)) from None
     text = file.info.get(PROVENANCE)

@@ -5,28 +5,20 @@ The command line, the notebooks' parameter cells, the sliders and the sweeps all
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
-"""VGG19's convolutional part: (convolutions, features) of each of its five blocks."""
+from nstlab.errors import Contradiction, RequestError, unknown
+from nstlab.knobs import NAMED, Knob, named, setting
+from nstlab.layers import layer_names
 
-INITIAL_VALUES = ("white_noise", "white", "black", "mean", "content", "style", "average")
-WEIGHTS = ("original-8bit", "torchvision", "random")
 WEIGHTS_FORMATS = ("auto", "torchvision", "caffe", "grey")
-STYLE_LOSSES = ("gram", "gram_l1", "mean_std", "mmd_gaussian", "sliced_wasserstein", "binarised")
-CHANNEL_REDUCTIONS = ("distinctiveness", "magnitude", "contribution", "sensitivity", "random")
-"""The reductions that take channels away; each is a way to choose them."""
-REDUCTIONS = (*CHANNEL_REDUCTIONS, "weight_sharing", "minimal_effort")
-
-
-LONGEST_VALUE = 80  # characters of a value that an error repeats
-
+LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0}
+"""What `learning_rate=None` means; Adam's is in grey levels."""
 
 _WEIGHT_OF_STYLE = "k_S is the weight of the style loss, and content always weighs 1 (notebook 06 translates)"
 OTHER_NAMES = {
@@ -42,49 +34,11 @@ OTHER_NAMES = {
 """What other tools call a knob -> what to say."""
 
 
-class RequestError(ValueError):
-    """What was asked for cannot be done; the message says in one line what would be right."""
-
-
-class Contradiction(RequestError):
-    """Each value can be had, but not all of them together."""
-
-
-class RunError(RuntimeError):
-    """A run could not go on; the message says in one line why, and what is kept."""
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
-    """The error for a name that is not among the known ones; it names the nearest."""
-    known = list(known)
-    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
-    return RequestError(f"unknown {kind} {_short(name)}: {hint}")
-
-
-def _short(value: Any) -> str:
-    """A value in an error's line, cut where it would fill it.
-
-    >>> _short("a" * 200)[-6:]
-    "aaaa…'"
-    """
-    text = " ".join(str(value)[:1000].split())
-    return repr(text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…")
-
-
-def layer_names() -> tuple[str, ...]:
-    """The 37 layers F1 ... F37 in order: conv1_1, relu1_1, ..., relu5_4, pool5."""
-    names: list[str] = []
-    for block, (convolutions, _) in enumerate(BLOCKS, start=1):
-        for i in range(1, convolutions + 1):
-            names += [f"conv{block}_{i}", f"relu{block}_{i}"]
-        names.append(f"pool{block}")
-    return tuple(names)
-
-
-def _knob(default: Any, meaning: str, unit: str = "", slider: tuple | None = None, **limits: Any) -> Any:
-    """A setting. `slider` is the range that a control offers where it is narrower than what is allowed."""
-    return Field(default, description=meaning, json_schema_extra={"unit": unit, "slider": slider}, **limits)
+_PATH = {"rebuilds": False}
+_EXTENT = {"shapes": False, "rebuilds": False}
+_OPTIMISER = {"family": "optimiser", "rebuilds": False}
+_NETWORK = {"family": "network"}
+_REDUCTION = {"family": "reduction"}
 
 
 class Settings(BaseModel):
@@ -100,94 +54,122 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    content: str = _knob("astronaut", "the picture that is painted: a sample's name or a path")
-    style: str = _knob("swirl", "the picture whose style is taken: a sample's name or a path")
-    size: int = _knob(256, "the longer side of the result", "pixels", (64, 1024), ge=32, le=8192)
-    style_size: int | None = _knob(
-        None, "the longer side of the style picture; none: as `size`", "pixels", (64, 1024), ge=32, le=8192
+    content: str = setting("astronaut", "the picture that is painted: a sample's name or a path", judged=True)
+    style: str = setting("swirl", "the picture whose style is taken: a sample's name or a path", judged=True)
+    size: int = setting(256, "the longer side of the result", "pixels", judged=True, ge=32, le=8192)
+    style_size: int | None = setting(
+        None, "the longer side of the style picture; none: as `size`", "pixels", **_NETWORK, judged=True, ge=32, le=8192
     )
-    k_S: float = _knob(
-        1000.0, "the weight of the style loss; the content loss weighs 1", "", (1e-2, 1e7), ge=0, le=1e12
+    k_S: float = setting(
+        1000.0,
+        "the weight of the style loss; content weighs 1",
+        slider=(1e-2, 1e7),
+        **_PATH,
+        term="style",
+        ge=0,
+        le=1e12,
     )
-    k_S_changes: tuple[tuple[int, Annotated[float, Field(ge=0, le=1e12)]], ...] = _knob(
-        (), "k_S from an iteration on, where it was changed on the way: 40:300,80:10"
+    k_S_changes: tuple[tuple[int, Annotated[float, Field(ge=0, le=1e12)]], ...] = setting(
+        (), "k_S from an iteration on, where it was changed on the way: 40:300,80:10", **_PATH
     )
-    init: Literal[INITIAL_VALUES] = _knob("content", "the initial value: the picture at iteration 0")
-    iterations: int = _knob(
-        300, "the iteration to reach; what is stored is not computed again", "iterations", (0, 5000), ge=0, le=10**7
+    init: str = setting("content", "the initial value: the picture at iteration 0")
+    iterations: int = setting(
+        300, "the iteration to reach; what is stored is not computed again", "iterations", **_EXTENT, ge=0, le=10**7
     )
-    optimizer: Literal["lbfgs", "adam"] = _knob("lbfgs", "the optimiser")
-    learning_rate: float | None = _knob(
-        None, "step length; none: 1 for L-BFGS, 5 grey levels for Adam", "", (0.01, 20), gt=0, le=1000
+    optimizer: Literal["lbfgs", "adam"] = setting("lbfgs", "the optimiser", **_OPTIMISER)
+    learning_rate: float | None = setting(
+        None, "step length; none: 1 for L-BFGS, 5 grey levels for Adam", **_OPTIMISER, gt=0, le=1000
     )
-    history_size: int = _knob(
-        20, "how many past steps L-BFGS remembers (see `nstlab.optimise`)", "iterations", (1, 100), ge=1, le=200
+    history_size: int = setting(
+        20, "how many past steps L-BFGS remembers (see nstlab.optimise)", "iterations", **_OPTIMISER, ge=1, le=200
     )
-    content_layers: tuple[str, ...] = _knob(("relu4_2",), "layers whose activations are to match the content's")
-    style_layers: tuple[str, ...] = _knob(
-        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), "layers whose Grams are to match the style's"
+    content_layers: tuple[str, ...] = setting(
+        ("relu4_2",), "layers whose activations are to match the content's", family="layers", judged=True
     )
-    style_layer_weights: tuple[float, ...] | Literal["balanced"] | None = _knob(
-        None, "one weight a style layer; none: 1 each; balanced: each layer's Gram counts the same"
+    style_layers: tuple[str, ...] = setting(
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        "layers whose Grams are to match the style's",
+        family="layers",
+        judged=True,
     )
-    style_loss: Literal[STYLE_LOSSES] = _knob("gram", "how two activations' styles are compared; see nstlab.losses")
-    content_loss: Literal["l2", "l1"] = _knob("l2", "how two activations are compared: by squares, or by amounts")
-    pooling: Literal["max", "average"] = _knob("max", "how the network halves its resolution")
-    weights: str = _knob("original-8bit", "the network: original-8bit, torchvision, random, or a path")
-    weights_format: Literal[WEIGHTS_FORMATS] = _knob(
-        "auto",
-        "what a weights file of one's own expects of its pixels, if its numbers do not tell (see nstlab.weights)",
+    style_layer_weights: tuple[float, ...] | Literal["balanced"] | None = setting(
+        None, "one weight a style layer; none: 1 each; balanced: each layer's Gram counts the same", family="layers"
     )
-    reduction: Literal[REDUCTIONS] | None = _knob(
-        None, "how the network is made smaller; none: it stays whole (see nstlab.reduction)"
+    style_loss: str = setting(
+        "gram", "how two activations' styles are compared (see nstlab.optimise.losses)", **_NETWORK
     )
-    amount: float = _knob(0.0, "the share of its channels that each layer loses", "", (0, 0.9), ge=0, lt=1)
-    angle: float | None = _knob(
+    content_loss: str = setting("l2", "how two activations are compared: by squares, or by amounts", **_NETWORK)
+    pooling: Literal["max", "average"] = setting(
+        "max", "how the network halves its resolution", **_NETWORK, judged=True
+    )
+    weights: str = setting(
+        "original-8bit", "the network: original-8bit, torchvision, random, or a path", **_NETWORK, judged=True
+    )
+    weights_format: Literal[WEIGHTS_FORMATS] = setting(
+        "auto", "what a weights file expects of its pixels, if its numbers do not tell", **_NETWORK, judged=True
+    )
+    reduction: str | None = setting(
+        None, "how the network is made smaller; none: it stays whole (see nstlab.reduction)", **_REDUCTION
+    )
+    amount: float = setting(0.0, "the share of its channels that each layer loses", **_REDUCTION, ge=0, lt=1)
+    angle: float | None = setting(
         None,
         "distinctiveness: channels closer than this are merged, in place of an amount",
         "degrees",
-        (5, 60),
+        **_REDUCTION,
         gt=0,
         le=90,
     )
-    refit: bool = _knob(False, "whether the next layer is fitted anew by least squares to what it lost")
-    reduced_blocks: tuple[Annotated[int, Field(ge=1, le=5)], ...] = _knob(
-        (1, 2, 3, 4, 5), "the blocks of the network that lose channels"
+    refit: bool = setting(False, "whether the next layer is fitted anew by least squares to what it lost", **_REDUCTION)
+    reduced_blocks: tuple[Annotated[int, Field(ge=1, le=5)], ...] = setting(
+        (1, 2, 3, 4, 5), "the blocks of the network that lose channels", **_REDUCTION
     )
-    calibration: Literal["pair", "samples"] = _knob(
-        "pair", "the pictures that channels are judged by: the content and the style, or eight sample pictures"
+    calibration: Literal["pair", "samples"] = setting(
+        "pair", "the pictures that channels are judged by: content and style, or eight sample pictures", **_REDUCTION
     )
-    bits: int | None = _knob(
+    bits: int | None = setting(
         None,
         "weight sharing: each layer has at most 2^bits different weights; none: as they are",
         "bits",
-        (1, 8),
+        **_REDUCTION,
         ge=1,
         le=8,
     )
-    sparsity: float = _knob(0.0, "weight sharing: the share of single weights set to 0", "", (0, 0.9), ge=0, lt=1)
-    gradient_kept: float = _knob(
-        1.0, "minimal effort: the share of a gradient that is passed back at each position", "", (0.05, 1), gt=0, le=1
+    sparsity: float = setting(0.0, "weight sharing: the share of single weights set to 0", **_REDUCTION, ge=0, lt=1)
+    gradient_kept: float = setting(
+        1.0,
+        "minimal effort: the share of a gradient that is passed back at each position",
+        **_REDUCTION,
+        gt=0,
+        le=1,
     )
-    scales: int = _knob(
-        1, "coarse to fine: how many sizes, each twice the one before, the last is `size`", "", (1, 4), ge=1, le=6
+    scales: int = setting(
+        1,
+        "coarse to fine: how many sizes, each twice the one before, the last is `size`",
+        family="optimiser",
+        ge=1,
+        le=6,
     )
-    scale_iterations: int = _knob(
-        60, "iterations at each of the smaller sizes", "iterations", (10, 300), ge=1, le=10**6
+    scale_iterations: int = setting(
+        60, "iterations at each of the smaller sizes", "iterations", family="optimiser", ge=1, le=10**6
     )
-    convolution: Literal["auto", "plain"] = _knob(
-        "auto", "auto: the fastest for each shape; plain: torch's own, the reference"
+    convolution: Literal["auto", "plain"] = setting(
+        "auto", "auto: the fastest for each shape; plain: torch's own, the reference", **_NETWORK
     )
-    precision: Literal["float32", "tf32", "bfloat16"] = _knob(
-        "float32", "of the convolutions; tf32 and bfloat16 are for CUDA devices that have them"
+    precision: Literal["float32", "tf32", "bfloat16"] = setting(
+        "float32", "of the convolutions; tf32 and bfloat16 are for CUDA devices that have them", **_NETWORK
     )
-    seed: int = _knob(0, "the seed of the white noise, and of whatever else is drawn", "", (0, 999), ge=0, lt=2**63)
-    device: str = _knob("auto", "auto, cpu, cuda, cuda:1, mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    frame_every: int | None = _knob(
+    seed: int = setting(
+        0, "the seed of the white noise, and of whatever else is drawn", family="optimiser", judged=True, ge=0, lt=2**63
+    )
+    device: str = setting(
+        "auto", "auto, cpu, cuda, cuda:1, mps", **_NETWORK, shapes=False, pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"
+    )
+    frame_every: int | None = setting(
         None,
         "store a frame every so many iterations, besides 0, 1, 2, 5, 10, 20, 50, ...",
         "iterations",
-        (1, 100),
+        **_EXTENT | {"family": "optimiser"},
         ge=1,
     )
 
@@ -233,6 +215,35 @@ class Settings(BaseModel):
         """
         return ([self.k_S] + [k_S for start, k_S in self.k_S_changes if start <= iteration])[-1]
 
+    def of_picture(self, iteration: int) -> Settings:
+        """What makes the picture at an iteration, and nothing that does not shape it: what rides inside a PNG."""
+        changes = tuple(change for change in self.k_S_changes if change[0] < iteration)
+        return self.with_(iterations=iteration, k_S_changes=changes, frame_every=None, device="auto")
+
+    def term_weights(self, iteration: int = 0) -> dict[str, float]:
+        """The weights of the loss's terms at an iteration, by name: content weighs 1.
+
+        >>> Settings(k_S=300).term_weights()
+        {'content': 1.0, 'style': 300.0}
+        """
+        weights = {"content": 1.0} | {knob(name).term: getattr(self, name) for name in names_where(term=True)}
+        return weights | {"style": self.k_S_at(iteration)}
+
+    def terms_in(self, columns: Iterable[str]) -> dict[str, str]:
+        """The terms among the columns of a history, each with how a figure calls it once it is weighed.
+
+        >>> Settings().terms_in(["iteration", "seconds", "total", "content", "style", "relu1_1"])
+        {'content': 'content', 'style': 'k_S · style'}
+        """
+        weighed = {knob(name).term: f"{name} · {knob(name).term}" for name in names_where(term=True)}
+        others = {"iteration", "seconds", "total", *self.style_layers}
+        return {name: weighed.get(name, name) for name in columns if name not in others}
+
+    @property
+    def step_length(self) -> float:
+        """The learning rate that is meant: `learning_rate`, or else the optimiser's own."""
+        return self.learning_rate or LEARNING_RATES[self.optimizer]
+
     @field_validator("k_S_changes", mode="before")
     @classmethod
     def _split_changes(cls, value: Any) -> Any:
@@ -277,13 +288,23 @@ class Settings(BaseModel):
     def _picture(cls, value: str) -> str:
         return _name_or_path(value)
 
-    @field_validator("weights")
+    @field_validator("weights", mode="before")
     @classmethod
-    def _weights(cls, value: str) -> str:
-        value = _name_or_path(value)
-        if not Path(value).is_absolute() and value not in WEIGHTS:
-            raise ValueError(f"{unknown('weights', value, WEIGHTS)} (or the path of a .pth or .safetensors file)")
-        return value
+    def _weights(cls, value: Any) -> Any:
+        return _name_or_path(value) if isinstance(value, str) else value
+
+    @field_validator(*NAMED)
+    @classmethod
+    def _named(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """A name that a function stands for; the default is one, without looking."""
+        name = info.field_name
+        if value == cls.model_fields[name].default or value in (known := named(name)):
+            return value
+        if name == "weights":
+            if Path(value).is_absolute():
+                return value
+            raise ValueError(f"{unknown(name, value, known)} (or the path of a .pth or .safetensors file)")
+        raise ValueError(str(unknown(name.replace("_", " "), value, known)))
 
     def size_at(self, iteration: int) -> int:
         """The longer side of the picture at an iteration, in pixels: smaller ones first if there are `scales`.
@@ -301,7 +322,7 @@ class Settings(BaseModel):
             raise ValueError(f"scales = {self.scales}: the smallest of the sizes would be under 32 pixels")
         if not self.content_layers and not self.style_layers:
             raise ValueError("content_layers and style_layers are both empty: nothing is left to optimise")
-        if self.weights_format != "auto" and self.weights in WEIGHTS:
+        if self.weights_format != "auto" and not Path(self.weights).is_absolute():
             raise ValueError(f"weights_format = {self.weights_format}: needs weights = the path of a file")
         weights = self.style_layer_weights
         if isinstance(weights, tuple) and len(weights) != len(self.style_layers):
@@ -310,24 +331,50 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _reduces(self) -> Settings:
-        """Every knob of a reduction belongs to the reduction that turns it."""
-        channels = " or ".join(CHANNEL_REDUCTIONS)
-        owners = {
-            **dict.fromkeys(("amount", "refit", "reduced_blocks", "calibration"), (CHANNEL_REDUCTIONS, channels)),
-            "angle": (("distinctiveness",), "distinctiveness"),
-            **dict.fromkeys(("bits", "sparsity"), (("weight_sharing",), "weight_sharing")),
-            "gradient_kept": (("minimal_effort",), "minimal_effort"),
-        }
-        for name, (owner, words) in owners.items():
-            value = getattr(self, name)
-            if value != type(self).model_fields[name].default and self.reduction not in owner:
+        """A knob of reductions is turned only with one that has it."""
+        fields = type(self).model_fields
+        turned = [
+            n for n in names_where(family="reduction") if n != "reduction" and getattr(self, n) != fields[n].default
+        ]
+        for name in turned:
+            techniques = named("reduction")
+            if self.reduction is None or name not in techniques[self.reduction].knobs:
+                owners = " or ".join(owner for owner, technique in techniques.items() if name in technique.knobs)
                 chosen = f"not {self.reduction}" if self.reduction else "and there is none"
-                raise ValueError(f"{name} = {value}: needs reduction = {words}, {chosen}")
+                raise ValueError(f"{name} = {getattr(self, name)}: needs reduction = {owners}, {chosen}")
         if self.angle is not None and self.amount > 0:
             raise ValueError("angle and amount both say where merging ends: give one of them")
         if len(set(self.reduced_blocks)) < len(self.reduced_blocks) or not self.reduced_blocks:
             raise ValueError("reduced_blocks must name at least one of the blocks 1 to 5, each once")
         return self
+
+
+def knob(name: str) -> Knob:
+    """What stands at a setting's declaration."""
+    return Settings.model_fields[name].json_schema_extra["knob"]
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The names that a setting may have; none for a setting whose values are no names, such as a number.
+
+    >>> choices("optimizer"), choices("size")
+    (('lbfgs', 'adam'), ())
+    """
+    kind = Settings.model_fields[name].annotation
+    return tuple(named(name)) if name in NAMED else get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def names_where(**wanted: Any) -> tuple[str, ...]:
+    """The settings, in the order of their declaration, whose Knob has these values (True: anything but nothing).
+
+    >>> names_where(shapes=False), names_where(term=True)
+    (('iterations', 'device', 'frame_every'), ('k_S',))
+    """
+
+    def fits(value: Any, asked: Any) -> bool:
+        return bool(value) if asked is True else value == asked
+
+    return tuple(n for n in Settings.model_fields if all(fits(getattr(knob(n), k), v) for k, v in wanted.items()))
 
 
 def as_text(value: Any) -> str:

@@ -46,3 +46,21 @@ def _escape(character: str) -> str:
     if character in "'\\":
         return f"\\{character}"
     return f"\\u{ord(character):04x}" if "\x7f" < character < "\u0100" else character.encode("unicode_escape").decode()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use.
+
+    >>> duration(0.04), duration(7.2), duration(75), duration(9000)
+    ('0.04 s', '7 s', '1 min 15 s', '2 h 30 min')
+    """
+    if seconds < 0.995:
+        return f"{seconds:.2f} s" if seconds > 0.095 else f"{seconds:.1g} s"
+    if seconds < 4:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"

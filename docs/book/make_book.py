@@ -22,7 +22,7 @@ import click
 import nbformat
 
 from nstlab import course
-from nstlab.settings import RequestError, RunError
+from nstlab.errors import RequestError, RunError
 from nstlab.storage import home
 from nstlab.sweeps.notebook import execute, notebook_parameters
 

@@ -1,6 +1,7 @@
 """Records in, matplotlib figures out; nothing is computed here."""
 
 from nstlab.plots.courses import bars, by_layer, drift, film_strips, over_iterations, picture_table
+from nstlab.plots.dissection import favourites, gradient_shares, reconstruction_quality, reconstructions
 from nstlab.plots.features import box_colours, feature_card, overlay_png, png, position_card
 from nstlab.plots.layers import (
     comparison,
@@ -11,8 +12,6 @@ from nstlab.plots.layers import (
     receptive_fields,
     scale,
 )
-from nstlab.plots.pictures import film_strip, losses, pictures, save_figure, triptych
-from nstlab.plots.reconstructions import favourites, gradient_shares, reconstruction_quality, reconstructions
 from nstlab.plots.reduction import (
     angle_histograms,
     cross_table,
@@ -31,47 +30,4 @@ from nstlab.plots.sweeps import (
     trade_off,
     value_label,
 )
-
-__all__ = [
-    "angle_histograms",
-    "bars",
-    "box_colours",
-    "by_layer",
-    "clusters",
-    "comparison",
-    "contact_sheet",
-    "cross_table",
-    "drift",
-    "favourites",
-    "feature_card",
-    "feature_pairs",
-    "film_strip",
-    "film_strips",
-    "gradient_shares",
-    "knob_sensitivity",
-    "layer_card",
-    "layer_profile",
-    "loss_surfaces",
-    "losses",
-    "metric_ranks",
-    "network",
-    "over_iterations",
-    "overlay_png",
-    "picture_table",
-    "pictures",
-    "png",
-    "position_card",
-    "receptive_fields",
-    "reconstruction_quality",
-    "reconstructions",
-    "reduction_curves",
-    "save_figure",
-    "scale",
-    "sheet_png",
-    "sweep_sheets",
-    "tiles",
-    "tolerance",
-    "trade_off",
-    "triptych",
-    "value_label",
-]
+from nstlab.plots.transfers import LAYER_COLOURS, film_strip, losses, pictures, save_figure, triptych

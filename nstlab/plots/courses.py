@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from nstlab.plots.pictures import LAYER_COLOURS, TOTAL_COLOUR, show
+from nstlab.plots.transfers import LAYER_COLOURS, TOTAL_COLOUR, show
 
 COLOURS = (*LAYER_COLOURS, TOTAL_COLOUR)
 DASHES = ("-", "--", ":", "-.")
@@ -106,7 +106,7 @@ def bars(
     groups, columns = len(table), list(table.columns)
     figure, axis = plt.subplots(figsize=(8.6, 0.3 * groups * max(len(columns), 1.4) + 1.3), layout="constrained")
     thick = 0.8 / len(columns)
-    for n, (column, colour) in enumerate(zip(columns, COLOURS, strict=False)):
+    for n, (column, colour) in enumerate(zip(columns, itertools.cycle(COLOURS), strict=False)):
         places = np.arange(groups)[::-1] + 0.4 - thick * (n + 0.5)
         axis.barh(places, table[column].fillna(0), height=thick * 0.9, color=colour, label=str(column))
         for place, value in zip(places, table[column], strict=True):
@@ -164,7 +164,8 @@ def drift(paths: Mapping[str, pd.Series], title: str = "", floor: float = 1e-12)
     paths: label -> relative difference by iteration; what is exactly 0 is drawn at `floor`.
     """
     figure, axis = plt.subplots(figsize=(9.5, 4.2), layout="constrained")
-    for (label, values), colour, marker in zip(paths.items(), COLOURS, "osD^vP*X", strict=False):
+    colours, markers = itertools.cycle(COLOURS), itertools.cycle("osD^vP*X")
+    for (label, values), colour, marker in zip(paths.items(), colours, markers, strict=False):
         axis.plot(values.index, values.clip(lower=floor), marker + "-", color=colour, label=label, markersize=4)
     axis.axhspan(floor / 3, floor * 3, color="#dddddd", alpha=0.5)
     axis.text(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nstlab.plots.layers import AROUND_ZERO, feature_map, frame, patch_row, scale
-from nstlab.plots.pictures import show
+from nstlab.plots.transfers import show
 
 if TYPE_CHECKING:
     from nstlab.dissect import FeatureCard, PositionCard

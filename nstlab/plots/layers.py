@@ -13,12 +13,11 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from nstlab.plots.pictures import LAYER_COLOURS, show
+from nstlab.plots.transfers import LAYER_COLOURS, show
 
 if TYPE_CHECKING:
     from nstlab.dissect import Comparison, LayerCard, Patch
-    from nstlab.receptive_fields import Box
-    from nstlab.vgg19 import Layer
+    from nstlab.network import Box, Layer
 
 FROM_ZERO, AROUND_ZERO = "inferno", "RdBu_r"
 """The colour maps of what is never negative (ReLU's output) and of what is signed (a convolution's)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from nstlab.plots.pictures import LAYER_COLOURS, show
+from nstlab.plots.transfers import LAYER_COLOURS, show
 
 MARKS = "osD^vP*X<>"
 
@@ -54,7 +55,7 @@ def angle_histograms(angles: Mapping[str, torch.Tensor], threshold: float) -> Fi
     figure, axes = plt.subplots(
         1, len(angles), figsize=(13, 2.9), sharey=True, sharex=True, layout="constrained", squeeze=False
     )
-    for axis, (name, θ), colour in zip(axes.flat, angles.items(), LAYER_COLOURS, strict=False):
+    for axis, (name, θ), colour in zip(axes.flat, angles.items(), itertools.cycle(LAYER_COLOURS), strict=False):
         nearest = θ.clone().fill_diagonal_(torch.inf).amin(1).numpy()
         share = np.full(len(nearest), 100 / len(nearest))
         axis.hist(nearest, bins=np.arange(0, 91, 5), weights=share, color=colour)
@@ -94,7 +95,7 @@ def tolerance(table: pd.DataFrame, ylabel: str, title: str) -> Figure:
             table[column],
             width,
             label=column,
-            color=LAYER_COLOURS[k],
+            color=LAYER_COLOURS[k % len(LAYER_COLOURS)],
         )
     axis.set_xticks(places, table.index)
     axis.set(ylabel=ylabel, title=title)

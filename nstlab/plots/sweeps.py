@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.cluster.hierarchy import dendrogram
 
 from nstlab.plots.features import png
-from nstlab.plots.pictures import LAYER_COLOURS, plain, show
+from nstlab.plots.transfers import LAYER_COLOURS, plain, show
 
 PAPER, INK, FAINT = "#faf8f3", "#2b2926", "#8d877e"
 SHEET_DPI = 160

@@ -13,26 +13,8 @@ A point is Settings -> Run, so it has the id and the folder that it has everywhe
 has reached `iterations` and the notebook has run to its end; never is it judged by the notebook file.
 """
 
+from nstlab.metrics import distances
 from nstlab.sweeps.notebook import notebook_parameters, run_notebook
-from nstlab.sweeps.outcome import Outcome, distances, load, sensitivity
+from nstlab.sweeps.outcome import Outcome, load, sensitivity
 from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
 from nstlab.sweeps.results import store_results, stored_results, strength, technique
-
-__all__ = [
-    "Faults",
-    "Outcome",
-    "Plan",
-    "Point",
-    "as_code",
-    "distances",
-    "load",
-    "make_plan",
-    "notebook_parameters",
-    "run_notebook",
-    "sensitivity",
-    "shown",
-    "store_results",
-    "stored_results",
-    "strength",
-    "technique",
-]

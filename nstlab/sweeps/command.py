@@ -13,17 +13,15 @@ from pathlib import Path
 import filelock
 import torch
 
-from nstlab.history import last_row
+from nstlab.errors import RequestError, RunError
 from nstlab.images import smaller
-from nstlab.manifest import read_manifest
 from nstlab.optimise import transfer
-from nstlab.settings import RequestError, RunError
+from nstlab.runs import last_row, read_manifest
 from nstlab.sweeps.execution import Resources, resources, run_points
 from nstlab.sweeps.outcome import load, made_with, write_as_run, write_outcome
 from nstlab.sweeps.plan import Plan, Point, make_plan
-from nstlab.sweeps.progress import duration
 from nstlab.sweeps.results import store_results
-from nstlab.terminal import say
+from nstlab.terminal import duration, say
 
 START_SECONDS = 8.0  # of a point, beside its iterations: kernel, imports, loading the network, figures
 PROBE_SIZE = 96  # pixels; small enough to be over in a moment, large enough to say something
@@ -102,7 +100,7 @@ def _announce(plan: Plan, pending: list[Point], use: Resources) -> None:
     if not pending:
         say("          all of them are done; nothing to run")
         return
-    begun = sum(point.run.iteration is not None for point in pending)
+    begun = sum(point.run.stored is not None for point in pending)
     say(f"          {len(plan.points) - len(pending)} done, {begun} begun, {len(pending) - begun} new")
     say(f"          about {duration(_seconds(plan, pending, use))} for the rest")
 
@@ -112,7 +110,7 @@ def _seconds(plan: Plan, pending: list[Point], use: Resources) -> float:
     cost = _seconds_per_pixel(plan, use.threads)
     total = 0.0
     for point in pending:
-        missing = max(point.settings.iterations - (point.run.iteration or 0), 0)
+        missing = max(point.settings.iterations - (point.run.stored or 0), 0)
         total += START_SECONDS + missing * cost * point.settings.size**2
     return total / max(min(use.workers or 1, len(pending)), 1)
 
@@ -121,7 +119,7 @@ def _seconds_per_pixel(plan: Plan, threads: int) -> float:
     known = []
     for point in plan.points[:200]:
         manifest = read_manifest(point.run.folder / "run.json")
-        if manifest.get("machine", {}).get("threads") == threads and (point.run.iteration or 0) >= 5:
+        if manifest.get("machine", {}).get("threads") == threads and (point.run.stored or 0) >= 5:
             last = last_row(point.run.folder / "history.csv")
             if last.get("iteration", 0) >= 5:
                 known.append(last["seconds"] / last["iteration"] / point.settings.size**2)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nstlab.errors import RequestError, RunError
 from nstlab.interrupts import noted_interrupts
-from nstlab.settings import RequestError, RunError
+from nstlab.network import choose_device
 from nstlab.sweeps.plan import Plan, Point
 from nstlab.sweeps.point import Task, compute_point, stop_points
 from nstlab.sweeps.progress import Progress
-from nstlab.vgg19 import choose_device
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -147,7 +147,7 @@ class _Waiting:
 
 def _reached(point: Point) -> int:
     """The iteration that a point can be gone on from; -1 before the first checkpoint."""
-    iteration = point.run.iteration
+    iteration = point.run.stored
     return -1 if iteration is None else iteration
 
 
@@ -172,10 +172,13 @@ def _is(event: tuple[float, Any], token: str) -> bool:
 
 def _outcome(future: Any) -> dict[str, Any]:
     """What compute_point returned, or in its place what Dask says of a worker."""
+    import distributed
+
     if future.status == "finished":
         return future.result()
     error = future.exception() if future.status == "error" else None
-    if type(error).__name__ == "KilledWorker":  # after some deaths in a row; see README for jobs with a time limit
+    if isinstance(error, getattr(distributed, "KilledWorker", ())):
+        # after some deaths in a row; see README for jobs with a time limit
         said = "its worker died, again and again, without a new iteration; the run is kept at its checkpoint"
         return {"state": "died", "error": said}
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "nstlab":

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
+from nstlab.errors import RequestError, RunError, unknown
 from nstlab.runs import Occupied, Run
-from nstlab.settings import RequestError, RunError, Settings, unknown
+from nstlab.settings import Settings
 from nstlab.storage import MOST_JSON, home, parse_json, read_regular, write_whole
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def require_result(run: Run, notebook: Path) -> None:
     if not run.complete:
         raise RunError(
             f"{notebook.name} ended, but its run has not reached iteration {run.settings.iterations} "
-            f"(it has {run.iteration}): the notebook must compute lab.Run(settings, out=out).advance()"
+            f"(it has {run.stored}): the notebook must compute lab.Run(settings, out=out).advance()"
         )
 
 
@@ -255,12 +256,14 @@ def execute(
                 given,
                 kernel_name="python3",
                 progress_bar=False,
-                coalesce_streams=True,
-                resources={"metadata": {"path": str(notebook.parent)}},
                 config=_kernel_config(private),
-                kernel_manager_class=kernel.manager_class(log),
-                extra_arguments=[DIE_WITH_PARENT] if sys.platform == "linux" else [],
-                on_cell_start=kernel.before_cell,
+                **_for_nbclient(
+                    coalesce_streams=True,
+                    resources={"metadata": {"path": str(notebook.parent)}},
+                    kernel_manager_class=kernel.manager_class(log),
+                    extra_arguments=[DIE_WITH_PARENT] if sys.platform == "linux" else [],
+                    on_cell_start=kernel.before_cell,
+                ),
             )
         except PapermillExecutionError as error:
             if kernel.stopped:
@@ -282,6 +285,13 @@ def execute(
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunError(f"{notebook.name} could not be executed: {reason}") from None
         write_whole(copy, beside.read_bytes())
+
+
+def _for_nbclient(**options: Any) -> dict[str, Any]:
+    """What papermill hands on to nbclient, without saying so: those of the options that this nbclient knows."""
+    from nbclient import NotebookClient
+
+    return {name: value for name, value in options.items() if name in NotebookClient.class_trait_names()}
 
 
 def _kernel_config(folder: str) -> Config:

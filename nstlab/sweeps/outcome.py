@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,21 +19,18 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from torch.nn.functional import interpolate
 
+from nstlab.errors import RequestError, unknown
 from nstlab.evaluation import Judge, unreduced
-from nstlab.history import FIRST_COLUMNS, read_history
 from nstlab.images import load_image
-from nstlab.reconstructions import similarity
-from nstlab.runs import Run
-from nstlab.settings import RequestError, Settings, unknown
+from nstlab.metrics import similarity
+from nstlab.runs import FIRST_COLUMNS, Run, read_history
+from nstlab.settings import Settings, names_where
 from nstlab.storage import home, read_regular, sha256_of, write_whole
 from nstlab.sweeps.notebook import read_mark
 from nstlab.sweeps.plan import MOST_YAML, Plan, Point
 
-LOSSES = FIRST_COLUMNS[2:]
-JUDGED_BY = ("content", "style", "size", "style_size", "weights", "weights_format", "pooling")
-JUDGED_BY += ("content_layers", "style_layers", "seed")
+LOSSES = ("total", "content", "style")  # in every table
 NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_seconds", "run", "path", "picture")
 
 
@@ -58,7 +54,7 @@ class Outcome:
 
     def run(self, row: pd.Series) -> Run:
         """The run of a row of the table. Raises RequestError if it is not stored any more."""
-        return Run.stored(self.out / row["path"])
+        return Run.open(self.out / row["path"])
 
     def picture(self, row: pd.Series) -> torch.Tensor | None:
         """A row's picture, (1, 3, H, W) in [0, 1]; None if there is none."""
@@ -162,30 +158,24 @@ def _nothing(point: Point) -> dict[str, Any]:
 
 
 def _measured(point: Point, out: Path) -> dict[str, Any]:
-    wanted, run = point.settings.iterations, point.run
-    row = history_row(run.folder / "history.csv", wanted)
-    frame = run.folder / "frames" / f"{wanted:06d}.png"
-    further = run.iteration != wanted
-    picture = frame if frame.is_file() and further else run.folder / "result.png"
-    shown, mark = wanted if frame.is_file() or not further else run.iteration, read_mark(run.folder)
-    known = mark.get("ssim_content") if mark.get("iterations") == shown else None  # reading every picture takes long
+    run, mark = point.run, read_mark(point.run.folder)
+    row = history_row(run.folder / "history.csv", run.iteration)
+    known = mark.get("ssim_content") if mark.get("iterations") == run.iteration else None  # reading pictures takes long
     return {
-        "iteration": shown,
-        **{f"loss_{name}": value for name, value in row.items() if name not in ("iteration", "seconds")},
-        "ssim_content": content_similarity(picture, point.settings) if known is None else known,
+        "iteration": run.iteration,
+        **{f"loss_{name}": value for name, value in row.items() if name not in FIRST_COLUMNS},
+        "ssim_content": content_similarity(run) if known is None else known,
         "seconds": row["seconds"],
         "notebook_seconds": mark.get("seconds"),
         "run": run.id,
         "path": run.folder.name,
-        "picture": str(picture.relative_to(out)),
+        "picture": str(run.picture.relative_to(out)),
     }
 
 
-def content_similarity(picture: Path, settings: Settings) -> float | None:
-    """SSIM of a stored picture to the content that it was painted from, four digits of it; None without a picture."""
-    if not picture.is_file():
-        return None
-    return round(similarity(load_image(picture, size=None), load_image(settings.content, settings.size)), 4)
+def content_similarity(run: Run) -> float:
+    """SSIM of a run's picture to the content that it was painted from, four digits of it."""
+    return round(similarity(run.result, load_image(run.settings.content, run.settings.size)), 4)
 
 
 def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
@@ -204,7 +194,7 @@ def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
             rows.append({})
             continue
         settings = unreduced(point.settings)
-        ours = {name: getattr(settings, name) for name in JUDGED_BY}
+        ours = {name: getattr(settings, name) for name in names_where(judged=True)}
         if repr(ours) not in judges:
             judges[repr(ours)] = Judge(settings)
         judge = judges[repr(ours)]
@@ -283,37 +273,6 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
     text = io.StringIO()
     table.to_csv(text, index=False)
     write_whole(path, text.getvalue().encode())
-
-
-def distances(pictures: Sequence[torch.Tensor]) -> np.ndarray:
-    """How far pictures are from each other: (n, n), the root mean square in grey levels.
-
-    Pictures of one shape in several sizes are compared at the smaller size; those of other proportions cannot be
-    compared pixel by pixel, and have NaN.
-
-    >>> distances([torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.1)])[0, 1].round(1)
-    np.float64(25.5)
-    """
-    between = np.zeros((len(pictures), len(pictures)))
-    shapes = {picture.shape[2:] for picture in pictures}
-    at = {shape: [_resized_to(picture, shape) for picture in pictures] for shape in shapes}
-    for i, picture in enumerate(pictures):
-        for j in range(i):
-            shape = min(picture.shape[2:], pictures[j].shape[2:])
-            a, b = at[shape][i], at[shape][j]
-            alike = a is not None and b is not None
-            between[i, j] = between[j, i] = float((a - b).square().mean().sqrt()) if alike else np.nan
-    return between
-
-
-def _resized_to(picture: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor | None:
-    """A picture at another size, in grey levels, float64; None if the proportions differ by more than rounding."""
-    height, width = picture.shape[2:]
-    if abs(height * shape[1] - width * shape[0]) > max(height, width) + max(shape):
-        return None
-    if (height, width) != tuple(shape):
-        picture = interpolate(picture, tuple(shape), mode="area")
-    return picture.double() * 255
 
 
 def sensitivity(table: pd.DataFrame, axes: dict[str, list[Any]], between: np.ndarray) -> pd.DataFrame:

@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 from nstlab.decoding import ENDINGS
+from nstlab.errors import Contradiction, RequestError, unknown
 from nstlab.images import load_image
-from nstlab.manifest import run_id
-from nstlab.runs import Run
-from nstlab.settings import Contradiction, RequestError, Settings, layer_names, unknown
+from nstlab.layers import layer_names
+from nstlab.runs import Run, run_id
+from nstlab.settings import Settings
 from nstlab.storage import home, read_regular
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import filelock
 
+from nstlab.errors import RequestError, RunError
 from nstlab.runs import Occupied, Run
-from nstlab.settings import RequestError, RunError, Settings
+from nstlab.settings import Settings
 from nstlab.sweeps.notebook import Kernel, KernelDied, Stopped, execute, require_result, write_mark
 from nstlab.sweeps.outcome import content_similarity
 from nstlab.sweeps.plan import Point
@@ -69,7 +70,7 @@ def compute_point(task: Task) -> dict[str, Any]:
     point = Point({}, settings, task.others, run)
     kernel = Kernel()
     _running[threading.get_ident()] = (task.sweep, kernel)
-    _tell({"sweep": task.sweep, "run": run.id, "label": task.label, "iteration": run.iteration})
+    _tell({"sweep": task.sweep, "run": run.id, "label": task.label, "iteration": run.stored})
     try:
         for turn in range(TURNS):
             _wait_for_its_turn(run, kernel)
@@ -112,10 +113,8 @@ def _execute(task: Task, run: Run, kernel: Kernel) -> None:
                 raise
     require_result(run, notebook)
     seconds = round(time.perf_counter() - began, 3)
-    measured = {"seconds": seconds}
-    if run.iteration == run.settings.iterations:  # result.png is the picture of that iteration
-        measured["ssim_content"] = content_similarity(run.folder / "result.png", run.settings)
-    write_mark(run.folder, notebook.name, task.others, run.settings.iterations, **measured)
+    alike = content_similarity(run)
+    write_mark(run.folder, notebook.name, task.others, run.settings.iterations, seconds=seconds, ssim_content=alike)
 
 
 def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:

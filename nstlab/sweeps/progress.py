@@ -7,10 +7,9 @@ import sys
 import time
 from typing import Any, TextIO
 
-from nstlab.history import last_row
-from nstlab.runs import Run
+from nstlab.runs import Run, last_row
 from nstlab.sweeps.plan import Point
-from nstlab.terminal import printable
+from nstlab.terminal import duration, printable
 
 MOST_LINES = 12  # running points that are shown one by one
 SECONDS_BETWEEN = {True: 0.5, False: 60.0}  # two looks, on a terminal and in a log
@@ -26,7 +25,7 @@ class Progress:
         self.out = out or sys.stdout
         self.terminal = self.out.isatty()
         self.points = {point.run.id: point for point in points}
-        self.before = {point.run.id: point.run.iteration or 0 for point in points}
+        self.before = {point.run.id: point.run.stored or 0 for point in points}
         self.running: dict[str, float] = {}  # run id -> since when
         self.states: dict[str, str] = {}  # run id -> how it ended
         self.began_at = self.shown_at = time.time()
@@ -117,18 +116,6 @@ def bar(share: float, width: int = 24) -> str:
     """
     full = round(min(max(share, 0), 1) * width)
     return f"[{'#' * full}{' ' * (width - full)}]"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, as exactly as one wants to know.
-
-    >>> duration(40), duration(600), duration(7500)
-    ('40 s', '10 min', '2 h 5 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def reached_by(run: Run) -> int:

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from nstlab import plots
+from nstlab.errors import RequestError
 from nstlab.images import load_image
-from nstlab.settings import RequestError
 from nstlab.storage import home, write_whole
 from nstlab.sweeps.notebook import execute
 from nstlab.sweeps.outcome import Outcome

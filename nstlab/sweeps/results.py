@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from nstlab.errors import RequestError
 from nstlab.images import load_image, to_pixels
-from nstlab.settings import RequestError
 from nstlab.storage import home, write_whole
 from nstlab.sweeps.outcome import Outcome
 

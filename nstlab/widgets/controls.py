@@ -2,67 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import ipywidgets as w
 import torch
 
+from nstlab.errors import RequestError
 from nstlab.images import catalogue, sample_pictures
-from nstlab.settings import INITIAL_VALUES, REDUCTIONS, WEIGHTS, RequestError, Settings, layer_names
+from nstlab.layers import layer_names
+from nstlab.settings import Settings, as_text, choices, knob, names_where
 from nstlab.widgets.parts import LayerChoice, LogNumber, PictureChoice
 from nstlab.widgets.pictures import thumbnail
 
-INITIAL_CAPTIONS = {"white_noise": "noise", "content": "content", "style": "style", "average": "average"}
-REDUCTION = ("amount", "angle", "refit", "reduced_blocks", "calibration", "bits", "sparsity", "gradient_kept")
-WHOLE_NUMBERS = ("size", "iterations", "history_size", "scales", "scale_iterations", "seed")
-DROPDOWNS = ("optimizer", "pooling", "style_loss", "content_loss", "calibration", "convolution", "precision")
-DROPDOWNS += ("weights_format",)
-FREE_TEXT = ("style_size", "learning_rate", "frame_every", "style_layer_weights", "weights")  # empty: the default
-FREE_TEXT += ("amount", "angle", "reduced_blocks", "bits", "sparsity", "gradient_kept")
+INITIAL_CAPTIONS = {"white_noise": "noise"}  # short enough for a tile
+WORDS = {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1", "l1": "L1", "l2": "L2"}
+HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "as size"}
+HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "as they are"}
+STEPS = {"size": 16, "iterations": 50}  # of the little arrows
 CHANGE_WHILE_RUNNING = ("k_S",)
-CHANGE_WHILE_PAUSED = ("k_S", "iterations", "frame_every", "device")
+CHANGE_WHILE_PAUSED = ("k_S", *names_where(shapes=False))
 
 
 def about(name: str) -> str:
     """What a setting means, with its unit: the description of its control."""
     field = Settings.model_fields[name]
-    unit = (field.json_schema_extra or {}).get("unit")
+    unit = knob(name).unit
     return f"{name}: {field.description}" + (f" ({unit})" if unit else "")
 
 
 def make_controls() -> dict[str, Any]:
     """Name of the setting -> its control; each has a `value`."""
-    low, high = Settings.model_fields["k_S"].json_schema_extra["slider"]
     controls: dict[str, Any] = {kind: _pictures(kind) for kind in ("content", "style")}
     controls["init"] = PictureChoice(
         label="Initial value",
         help=about("init"),
-        options=list(INITIAL_VALUES),
-        captions={name: name.replace("_", " ") for name in INITIAL_VALUES} | INITIAL_CAPTIONS,
+        options=list(choices("init")),
+        captions={name: _words(name) for name in choices("init")} | INITIAL_CAPTIONS,
         columns=7,
         captioned=True,
     )
+    low, high = knob("k_S").slider
     controls["k_S"] = LogNumber(
         label="k_S, weight of style", help=about("k_S"), min=low, max=high, ends=["photograph", "painting"]
     )
-    for name in WHOLE_NUMBERS:
-        controls[name] = _whole_number(name)
-    for name in DROPDOWNS:
-        controls[name] = _dropdown(name, [(_words(value), value) for value in _choices(name)])
-    controls["reduction"] = _dropdown("reduction", [("none", None), *((_words(value), value) for value in REDUCTIONS)])
-    controls["refit"] = w.Checkbox(description="refit", tooltip=about("refit"), indent=False)
     controls["device"] = _dropdown("device", devices())
-    for name in ("content_layers", "style_layers"):
-        controls[name] = LayerChoice(label=_words(name), help=about(name), options=list(layer_names()))
-    hints = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "as size"}
-    hints |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …"}
-    hints |= {"amount": "0", "angle": "none", "reduced_blocks": "1, 2, 3, 4, 5", "bits": "as they are"}
-    hints |= {"sparsity": "0", "gradient_kept": "1"}
-    for name in hints:
-        controls[name] = w.Text(description=_words(name), tooltip=about(name), placeholder=hints[name])
-    controls["weights"] = w.Combobox(description="weights", tooltip=about("weights"), options=list(WEIGHTS))
-    for name in (*FREE_TEXT, *WHOLE_NUMBERS):
-        controls[name].continuous_update = False
+    controls["weights"] = w.Combobox(description="weights", tooltip=about("weights"), options=choices("weights"))
+    for name in Settings.model_fields:
+        if name not in controls and name != "k_S_changes":
+            controls[name] = _control(name)
     for name, control in controls.items():
         control.add_class(f"nst-set-{name}")
     write(controls, _start(controls))
@@ -80,10 +67,9 @@ def _start(controls: dict[str, Any]) -> Settings:
 def read(controls: dict[str, Any]) -> Settings:
     """The settings as the controls have them. Raises RequestError for a value out of range."""
     values = {name: control.value for name, control in controls.items()}
-    for name in FREE_TEXT:
-        if not values[name].strip():
-            del values[name]
-    return Settings(**values)
+    return Settings(
+        **{name: value for name, value in values.items() if not (_is_text(controls[name]) and not value.strip())}
+    )
 
 
 def write(controls: dict[str, Any], settings: Settings) -> None:
@@ -96,9 +82,9 @@ def write(controls: dict[str, Any], settings: Settings) -> None:
             add_picture(control, value)
         if isinstance(control, w.Dropdown) and value not in [option[1] for option in control.options]:
             value = "auto"  # a device that is not there
-        if name in FREE_TEXT:
-            at_default = name in REDUCTION and value == Settings.model_fields[name].default
-            control.value = "" if at_default else _as_text(value)
+        if _is_text(control):
+            at_default = name != "weights" and value == Settings.model_fields[name].default
+            control.value = "" if at_default else as_text(value)
         else:
             control.value = list(value) if isinstance(value, tuple) else value
 
@@ -143,31 +129,37 @@ def _pictures(kind: str) -> PictureChoice:
     )
 
 
-def _whole_number(name: str) -> w.BoundedIntText:
+def _control(name: str) -> Any:
+    """The control that a setting's declaration asks for; an empty text means its default."""
     field = Settings.model_fields[name]
-    bounds = {type(limit).__name__: limit for limit in field.metadata}
-    low = bounds["Ge"].ge
-    high = bounds["Le"].le if "Le" in bounds else bounds["Lt"].lt - 1
-    step = 16 if name == "size" else 50 if name == "iterations" else 1
-    high = min(high, 2**53)  # a browser's numbers end there
-    return w.BoundedIntText(description=_words(name), tooltip=about(name), min=low, max=high, step=step)
+    kind, default = field.annotation, field.default
+    if names := choices(name):
+        none = [("none", None)] if default is None else []
+        return _dropdown(name, [*none, *((_words(value), value) for value in names)])
+    if name.endswith("_layers"):
+        return LayerChoice(label=_words(name), help=about(name), options=list(layer_names()))
+    if kind is bool:
+        return w.Checkbox(description=_words(name), tooltip=about(name), indent=False)
+    if kind is int:
+        return _whole_number(name)
+    hint = HINTS.get(name, as_text(default).replace(",", ", "))
+    return w.Text(description=_words(name), tooltip=about(name), placeholder=hint, continuous_update=False)
 
 
-def _dropdown(name: str, options: list[tuple[str, str]]) -> w.Dropdown:
+def _is_text(control: Any) -> bool:
+    return isinstance(control, (w.Text, w.Combobox))
+
+
+def _whole_number(name: str) -> w.BoundedIntText:
+    limits = knob(name).limits
+    high = min(limits["le"] if "le" in limits else limits["lt"] - 1, 2**53)  # a browser's numbers end there
+    options = {"description": _words(name), "tooltip": about(name), "step": STEPS.get(name, 1)}
+    return w.BoundedIntText(min=limits["ge"], max=high, continuous_update=False, **options)
+
+
+def _dropdown(name: str, options: list[tuple[str, Any]]) -> w.Dropdown:
     return w.Dropdown(description=_words(name), tooltip=about(name), options=options)
 
 
-def _choices(name: str) -> tuple[str, ...]:
-    return get_args(Settings.model_fields[name].annotation)
-
-
 def _words(name: str) -> str:
-    return {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1", "l1": "L1", "l2": "L2"}.get(
-        name, name.replace("_", " ")
-    )
-
-
-def _as_text(value: Any) -> str:
-    if value is None:
-        return ""
-    return ", ".join(f"{part:g}" for part in value) if isinstance(value, tuple) else f"{value}"
+    return WORDS.get(name, name.replace("_", " "))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from nstlab.plots.pictures import LAYER_COLOURS
+from nstlab.plots import LAYER_COLOURS
+from nstlab.settings import Settings
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 340, 170, 44, 20
 MOST_POINTS = 160
@@ -70,22 +72,23 @@ def _grid(low: int, high: int, last: int) -> str:
     return "".join(parts)
 
 
-def loss_curves(rows: Sequence[tuple[int, Mapping[str, float]]]) -> str:
-    """Both figures of a run: what is minimised with its two parts, and the style loss of each layer.
+def loss_curves(rows: Sequence[tuple[int, Mapping[str, float]]], settings: Settings) -> str:
+    """Both figures of a run: what is minimised with its terms, and the style loss of each layer.
 
-    rows: (iteration, losses as in `Step`).
+    rows: (iteration, losses as in `Step`); settings: the run's, which weigh the terms.
     """
     iterations = [iteration for iteration, _ in rows]
     losses = [losses for _, losses in rows]
-    weighted = [row["total"] - row["content"] for row in losses]
-    first = {
-        "total": ("var(--total)", [row["total"] for row in losses]),
-        "content": ("var(--muted)", [row["content"] for row in losses]),
-        "k_S · style": (LAYER_COLOURS[0], weighted),
-    }
-    layers = list(losses[-1])[3:] if losses else []
+    weights = [settings.term_weights(iteration) for iteration in iterations]
+    first = {"total": ("var(--total)", [row["total"] for row in losses])}
+    names = list(losses[-1]) if losses else []
+    colours = itertools.cycle(("var(--muted)", *LAYER_COLOURS))
+    for colour, (term, label) in zip(colours, settings.terms_in(names).items(), strict=False):
+        values = [weight.get(term, 1.0) * row.get(term, 0.0) for weight, row in zip(weights, losses, strict=True)]
+        first[label] = (colour, values)
+    layers = [name for name in settings.style_layers if name in names]
     second = {
-        name: (LAYER_COLOURS[i % len(LAYER_COLOURS)], [row.get(name, 0.0) for row in losses])
-        for i, name in enumerate(layers)
+        name: (colour, [row.get(name, 0.0) for row in losses])
+        for colour, name in zip(itertools.cycle(LAYER_COLOURS), layers, strict=False)
     }
     return curves("Loss", iterations, first) + (curves("Style loss by layer", iterations, second) if layers else "")

@@ -8,10 +8,11 @@ from typing import Any
 
 import ipywidgets as w
 
+from nstlab.errors import RequestError
 from nstlab.images import load_image
 from nstlab.optimise import Step
 from nstlab.runs import Run
-from nstlab.settings import RequestError, Settings
+from nstlab.settings import Settings
 from nstlab.widgets.curves import loss_curves
 from nstlab.widgets.parts import Scrubber, Viewer
 from nstlab.widgets.pictures import jpeg
@@ -28,7 +29,7 @@ class Display:
         self.lock = lock
         self.viewer = Viewer()
         self.scrubber = Scrubber()
-        self.curves = w.HTML(value=loss_curves([]))
+        self.curves = w.HTML(value=loss_curves([], Settings()))
         self.run: Run | None = None
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.sent = 0  # bytes of pictures sent so far
@@ -49,7 +50,7 @@ class Display:
             self.run, self.rows, self._newest = None, [], None
             self.scrubber.frames, self.scrubber.index = [], -1
             self._show(image, caption, final=True)
-            self.curves.value = loss_curves([])
+            self.curves.value = loss_curves([], Settings())
 
     def show_run(self, run: Run) -> None:
         """A stored run: its newest picture, frames and history."""
@@ -58,8 +59,8 @@ class Display:
             self.rows = stored_rows(run)
             self.scrubber.index = -1
             self.scrubber.frames = run.frames
-            self.curves.value = loss_curves(self.rows)
-            if (run.folder / "result.png").is_file():
+            self.curves.value = loss_curves(self.rows, self.run.settings)
+            if run.picture is not None:
                 self._show(run.result, f"iteration {run.iteration}", final=True)
 
     def step(self, run: Run, step: Step) -> None:
@@ -85,7 +86,7 @@ class Display:
 
     def _draw(self) -> None:
         began = time.monotonic()
-        self.curves.value = loss_curves(self.rows)
+        self.curves.value = loss_curves(self.rows, self.run.settings if self.run else Settings())
         frames = self.run.frames if self.run else []
         if frames != self.scrubber.frames:
             self.scrubber.frames = frames

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from nstlab.settings import INITIAL_VALUES, Settings, as_text
+from nstlab.settings import Settings, as_text, choices
 from nstlab.storage import home
 
 NOTEBOOK = "04_vanilla_transfer.ipynb"
@@ -64,7 +64,7 @@ def axis(settings: Settings, name: str) -> list[Any]:
         return [float(f"{middle * 10.0**power:.6g}") for power in (-2, -1, 0, 1, 2)]
     if name == "seed":
         return [settings.seed + i for i in range(5)]
-    return list({"init": INITIAL_VALUES, "optimizer": ("lbfgs", "adam"), "pooling": ("max", "average")}[name])
+    return list(choices(name))
 
 
 def _flow(value: Any) -> str:

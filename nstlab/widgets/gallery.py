@@ -6,9 +6,10 @@ from pathlib import Path
 
 import ipywidgets as w
 
+from nstlab.errors import RequestError
 from nstlab.images import read_settings
 from nstlab.runs import Run, stored_runs
-from nstlab.settings import RequestError, Settings
+from nstlab.settings import Settings
 from nstlab.widgets.parts import PictureChoice
 from nstlab.widgets.pictures import thumbnail
 
@@ -33,7 +34,7 @@ class Gallery(w.VBox):
         for folder in folders[:MOST]:
             try:
                 thumbnails[str(folder)] = thumbnail(folder / "result.png")
-                captions[str(folder)] = caption(read_settings(folder), Run.stored(folder).iteration)
+                captions[str(folder)] = caption(read_settings(folder), Run.open(folder).iteration)
             except (RequestError, OSError):
                 continue  # damaged, or just being removed
         with self.choice.hold_sync():

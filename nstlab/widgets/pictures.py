@@ -14,9 +14,10 @@ from PIL import Image
 
 from nstlab import images
 from nstlab.decoding import ENDINGS
+from nstlab.errors import RequestError
 from nstlab.images import find_picture, load_image, read_settings, to_pixels
-from nstlab.initial import initial_value
-from nstlab.settings import INITIAL_VALUES, RequestError, Settings
+from nstlab.optimise import INITIAL_VALUES, initial_value
+from nstlab.settings import Settings
 from nstlab.storage import home, write_whole
 from nstlab.widgets.parts import data_url
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ipywidgets as w
 
-from nstlab.forecast import duration
 from nstlab.runs import Run
-from nstlab.settings import Settings
-from nstlab.widgets.controls import REDUCTION as REDUCTION_KNOBS
+from nstlab.settings import Settings, names_where
+from nstlab.terminal import duration
+from nstlab.widgets.display import Display
 from nstlab.widgets.export import AXES
-from nstlab.widgets.parts import FRONT, TextToTake
-
-if TYPE_CHECKING:
-    from nstlab.widgets.workbench import Panel
+from nstlab.widgets.gallery import Gallery
+from nstlab.widgets.parts import FRONT, LayerChoice, TextToTake
 
 BUTTONS = {
     "start": ("Start", "compute to the iteration asked for, from what is stored"),
@@ -34,16 +32,32 @@ STATES = {
     "finished": "Finished",
     "failed": "Halted by an error",
 }
-OPTIMISER = ("optimizer", "learning_rate", "history_size", "seed", "frame_every", "scales", "scale_iterations")
-NETWORK = ("weights", "weights_format", "pooling", "style_loss", "content_loss", "style_size")
-NETWORK += ("device", "convolution", "precision")
-REDUCTION = ("reduction", *REDUCTION_KNOBS)
+
+
+FOLDS = {
+    "optimiser": "Optimiser",
+    "layers": "Layers",
+    "network": "Network, losses and device",
+    "reduction": "A smaller network",
+}
+"""The settings that are folded away, by their families."""
+
+
+class Bench(Protocol):
+    """What a View needs of the panel that it is the view of."""
+
+    controls: dict[str, Any]
+    display: Display
+    gallery: Gallery
+
+    def refresh_gallery(self, change: dict[str, Any]) -> None: ...
+    def refresh_exports(self, change: Any = None) -> None: ...
 
 
 class View:
     """The panel's parts in their places; `children` are its rows."""
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Bench) -> None:
         self.buttons = {}
         for name, (text, about) in BUTTONS.items():
             self.buttons[name] = w.Button(description=text, tooltip=about)
@@ -64,25 +78,22 @@ class View:
         self.children = [style, bar, self.progress, self.message, body, below]
 
     def _settings(self, controls: dict[str, Any]) -> w.Widget:
-        layers = w.VBox(
-            [controls["content_layers"], controls["style_layers"], _fields(controls, "style_layer_weights")]
-        )
-        folds = [
-            *self._fold("optimiser", "Optimiser", _fields(controls, *OPTIMISER)),
-            *self._fold("layers", "Layers", layers),
-            *self._fold("network", "Network and device", _fields(controls, *NETWORK)),
-            *self._fold("reduction", "A smaller network", _fields(controls, *REDUCTION)),
-        ]
+        folds = []
+        for family, title in FOLDS.items():
+            names = names_where(family=family)
+            rows = [controls[name] for name in names if isinstance(controls[name], LayerChoice)]
+            rows.append(_fields(controls, *(name for name in names if controls[name] not in rows)))
+            folds += self._fold(family, title, w.VBox(rows))
         pictures = [controls[name] for name in ("content", "style", "init", "k_S")]
         fields = _fields(controls, "size", "iterations")
         return _with(w.VBox([*pictures, fields, _with(w.VBox(folds), "nst-folds")]), "nst-settings")
 
-    def _gallery(self, panel: Panel) -> list[w.Widget]:
+    def _gallery(self, panel: Bench) -> list[w.Widget]:
         rows = self._fold("gallery", "Stored runs", panel.gallery)
         self.folds["gallery"].observe(panel.refresh_gallery, "value")
         return rows
 
-    def _exports(self, panel: Panel) -> list[w.Widget]:
+    def _exports(self, panel: Bench) -> list[w.Widget]:
         self.command = TextToTake(label="command", help="copy the papermill command that computes this run")
         self.yaml = TextToTake(label="sweep", help="copy the sweep as YAML, for nstlab sweep", file="sweep.yaml")
         self.axes = {

@@ -12,13 +12,12 @@ from typing import Any
 
 import ipywidgets as w
 
-from nstlab.forecast import first_rate, forecast, measured_rate
+from nstlab.errors import RequestError, RunError
 from nstlab.images import find_picture, load_image
-from nstlab.initial import initial_value
-from nstlab.optimise import Step
+from nstlab.network import needs_download
+from nstlab.optimise import Step, first_rate, forecast, initial_value, measured_rate
 from nstlab.runs import Run
-from nstlab.settings import RequestError, RunError, Settings
-from nstlab.weights import needs_download
+from nstlab.settings import Settings
 from nstlab.widgets.controls import CHANGE_WHILE_PAUSED, CHANGE_WHILE_RUNNING, add_picture, make_controls, read, write
 from nstlab.widgets.display import Display
 from nstlab.widgets.export import AXES, command_line, sweep
@@ -289,7 +288,7 @@ class Panel(w.VBox):
         if not change["new"]:
             return
         try:
-            run = Run.stored(change["new"])
+            run = Run.open(change["new"])
             self.load(run.settings.with_(device="auto"), run)
         except (RequestError, RunError, OSError) as error:
             self.say(str(error), error=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -10,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from nstlab.forecast import is_out_of_memory
-from nstlab.optimise import Objective, Step, set_up
+from nstlab.errors import RequestError, RunError
+from nstlab.optimise import Objective, Step, is_out_of_memory, set_up
 from nstlab.runs import Run
-from nstlab.settings import RequestError, RunError, Settings
+from nstlab.settings import Settings, names_where
 
 BUSY = ("starting", "running", "pausing", "stopping")
-NOT_IN_OBJECTIVE = ("k_S", "k_S_changes", "iterations", "frame_every", "optimizer", "learning_rate", "history_size")
 
 
 class Worker:
@@ -149,12 +147,11 @@ class Worker:
 
     def _prepared(self, run: Run) -> tuple[Objective, torch.Tensor] | None:
         """The objective and initial value, kept from the last time where only k_S or the like has changed."""
-        if run.iteration is not None and run.iteration >= run.settings.iterations:
+        if run.complete:
             return None  # nothing will be computed
-        key = run.settings.with_(**{name: Settings.model_fields[name].default for name in NOT_IN_OBJECTIVE})
+        same = {name: Settings.model_fields[name].default for name in names_where(rebuilds=False)}
+        key = run.settings.with_(**same)
         if self._ready is None or self._ready[0] != key:
             objective, x = set_up(run.settings)
             self._ready = (key, objective, x.detach().clone())
-        objective = copy.copy(self._ready[1])
-        objective.settings = run.settings
-        return objective, self._ready[2].clone().requires_grad_()
+        return self._ready[1], self._ready[2].clone().requires_grad_()

@@ -31,7 +31,7 @@ from unittest import mock
 import psutil
 
 from nstlab import commands
-from nstlab.settings import RequestError, RunError
+from nstlab.errors import RequestError, RunError
 from nstlab.terminal import printable
 
 PATIENCE = 20  # seconds

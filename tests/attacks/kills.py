@@ -17,7 +17,8 @@ from unittest import mock
 import torch
 
 import nstlab as lab
-from nstlab import optimise, runs
+from nstlab import optimise
+from nstlab.runs import writer
 
 from .harness import Fault, Kind
 
@@ -93,7 +94,7 @@ def advance(stage: Stage, out: Path) -> lab.Run:
     """As Run.advance, with a checkpoint at every step and without loading the network anew."""
     objective, x = stage.ready
     run = lab.Run(stage.settings, out)
-    with mock.patch.object(runs, "CHECKPOINT_SECONDS", 0.0), mock.patch.object(runs, "CHECKPOINT_SHARE", 1e9):
+    with mock.patch.object(writer, "CHECKPOINT_SECONDS", 0.0), mock.patch.object(writer, "CHECKPOINT_SHARE", 1e9):
         list(run.steps((objective, x.detach().clone().requires_grad_())))
     return run
 

@@ -83,7 +83,7 @@ def attempt_manifest(records: Records, chance: random.Random, number: int, folde
     one_command("prune", "--out", str(folder / "out"), "--yes")
     for stored_run in stored_runs(folder / "out"):
         try:
-            found = lab.Run.stored(stored_run)
+            found = lab.Run.open(stored_run)
             found.complete, found.frames, found.iteration, repr(found)
         except lab.RequestError:
             pass
@@ -110,7 +110,7 @@ def attempt_run(records: Records, chance: random.Random, number: int, folder: Pa
     else:
         (run / name).write_bytes(mutated((run / name).read_bytes(), chance))
     one_command("runs", "--out", str(folder / "out"))
-    found = lab.Run.stored(run)
+    found = lab.Run.open(run)
     for look in (lambda: found.history, lambda: found.result, lambda: found.frame(2), lambda: found.complete):
         try:
             look()

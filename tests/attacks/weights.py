@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from nstlab.settings import layer_names
-from nstlab.weights import convolutions, read_weights
+from nstlab.layers import layer_names
+from nstlab.network.weights import convolutions, read_weights
 
 from .harness import Fault, Kind, mutated
 

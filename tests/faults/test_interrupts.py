@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are tho
 TWICE = """
     import os, sys, time
     import nstlab as lab
-    from nstlab import checkpoints, runs
-    runs.CHECKPOINT_SECONDS = 0.0
+    from nstlab.runs import checkpoints, writer
+    writer.CHECKPOINT_SECONDS = 0.0
     real = checkpoints.torch.save
 
     def slow(value, file):

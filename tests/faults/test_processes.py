@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import nstlab as lab
-from nstlab import weights
 from nstlab.__main__ import main
+from nstlab.network import weights
 
 from .conftest import SETTINGS, files_of
 
@@ -66,8 +66,8 @@ FULL = """
     import resource, signal
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     import nstlab as lab
-    from nstlab import runs
-    runs.CHECKPOINT_SECONDS = 0.0
+    from nstlab.runs import writer
+    writer.CHECKPOINT_SECONDS = 0.0
     run = lab.Run(lab.Settings(size=48, device="cpu", iterations=40), "{out}")
     computed = run.steps()
     for step in computed:
@@ -152,7 +152,7 @@ def test_ctrl_c_loses_nothing(tmp_path):
     assert process.returncode == 130
     assert "the same command goes on from there" in errors.splitlines()[-1]
     (folder,) = tmp_path.iterdir()
-    run = lab.Run.stored(folder)
+    run = lab.Run.open(folder)
     assert list(run.history["iteration"]) == list(range(run.iteration + 1))
     assert run.result.shape == (1, 3, 48, 48)
 
@@ -200,7 +200,7 @@ def test_run_says_what_it_did_and_show_tells_how_to_make_it_again(tmp_path):
         assert said in result.stdout
     (folder,) = (tmp_path / "out").iterdir()
     listed = nstlab("runs", "--out", tmp_path / "out").stdout
-    assert lab.Run.stored(folder).id in listed and "complete" in listed and "1000→0.125" in listed
+    assert lab.Run.open(folder).id in listed and "complete" in listed and "1000→0.125" in listed
 
     shown = nstlab("show", folder / "result.png")
     command = shown.stdout.splitlines()[-1]

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from nstlab import sweeps
-from nstlab.settings import RunError
+from nstlab.errors import RunError
 from nstlab.storage import home
 from nstlab.sweeps.notebook import execute, write_mark
 from nstlab.sweeps.outcome import write_as_run, write_outcome

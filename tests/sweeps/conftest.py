@@ -33,9 +33,9 @@ BODY = """
 import contextlib
 import time
 import nstlab as lab
-from nstlab import runs
+from nstlab.runs import writer
 
-runs.CHECKPOINT_SECONDS = 0.2  # so that there is something to go on from
+writer.CHECKPOINT_SECONDS = 0.2  # so that there is something to go on from
 settings = lab.Settings(**{name: value for name, value in globals().items() if name in lab.Settings.model_fields})
 if fail_at == k_S:
     raise ValueError("the notebook has a fault")

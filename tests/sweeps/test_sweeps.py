@@ -19,7 +19,7 @@ from PIL import Image
 
 import nstlab as lab
 from nstlab import dissect, sweeps
-from nstlab.checkpoints import read_checkpoint
+from nstlab.runs.checkpoints import read_checkpoint
 from nstlab.storage import home
 
 from .conftest import Sweep, command_of, is_kernel, table_of, write_sweep
@@ -66,7 +66,7 @@ def test_what_a_sweep_leaves(undisturbed):
     for path in table["path"]:
         executed = nbformat.read(out / path / "notebook.ipynb", as_version=4)
         assert [cell.execution_count for cell in executed.cells] == [1, 2, 3]  # papermill's own cell among them
-        assert lab.Run.stored(out / path).manifest["machine"]["threads"] == 1
+        assert lab.Run.open(out / path).manifest["machine"]["threads"] == 1
         assert not list((out / path).glob(".*"))
     made_with = yaml.safe_load((folder / "sweep.yaml").read_text())["made_with"]
     assert made_with["threads"] == 1 and made_with["torch"]
@@ -120,7 +120,7 @@ def test_a_wider_grid_runs_only_what_is_new_and_more_iterations_extend_all(undis
     assert "0 done, 2 begun, 0 new" in further.said
     for path in table_of(out)["path"]:  # it went on from where it was
         assert (out / path / "history.csv").read_bytes().startswith(history[out / path / "history.csv"])
-        assert lab.Run.stored(out / path).iteration == 11
+        assert lab.Run.open(out / path).iteration == 11
 
 
 def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):
@@ -132,7 +132,7 @@ def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):
     assert "Traceback" not in interrupted.said
     assert not interrupted.left_behind()
     for folder in busy:
-        run = lab.Run.stored(folder)
+        run = lab.Run.open(folder)
         assert run.manifest["status"] == "stopped" and run.iteration == len(run.history) - 1 < 8
     assert "done" not in list(table_of(tmp_path / "out")["state"])
     again = sweep(write_sweep(tmp_path))
@@ -150,7 +150,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path, sweep):
     os.killpg(interrupted.process.pid, signal.SIGINT)
     assert interrupted.wait() == 130, interrupted.said  # long before the iteration's end
     assert not interrupted.left_behind()
-    assert lab.Run.stored(busy[0]).manifest  # what is stored can be read
+    assert lab.Run.open(busy[0]).manifest  # what is stored can be read
 
 
 def free_port() -> int:

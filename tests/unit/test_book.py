@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nstlab import course
-from nstlab.settings import RequestError
+from nstlab.errors import RequestError
 from nstlab.sweeps import notebook_parameters
 
 

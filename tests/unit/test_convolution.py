@@ -5,11 +5,12 @@ import torch
 from torch.nn.functional import conv2d, max_pool2d
 
 import nstlab as lab
-from nstlab import convolution
-from nstlab.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
-from nstlab.initial import cover
-from nstlab.optimise import Objective, set_up
-from nstlab.settings import Settings, layer_names
+from nstlab.images import Pictures
+from nstlab.layers import layer_names
+from nstlab.network import convolution
+from nstlab.network.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
+from nstlab.optimise import Objective, cover, set_up
+from nstlab.settings import Settings
 
 DRAW = torch.Generator().manual_seed(5)
 
@@ -126,7 +127,7 @@ def gradient_of(
     content, style = (cover(lab.load_image(name, 400), *size).to(dtype) for name in pair)
     net = lab.load_vgg19(device="cpu", convolution=settings.convolution, precision=settings.precision).to(dtype)
     x = net.prepare((content + style) / 2).requires_grad_()
-    Objective(net, content, style, settings)(x)["total"].backward()
+    Objective(net, Pictures(content, style), settings)(x)["total"].backward()
     return x.grad
 
 

@@ -6,7 +6,9 @@ import torch
 
 import nstlab as lab
 from nstlab import evaluation as ev
-from nstlab.losses import (
+from nstlab.errors import RequestError
+from nstlab.optimise import set_up
+from nstlab.optimise.losses import (
     CONTENT_LOSSES,
     STYLE_LOSSES,
     firing,
@@ -16,8 +18,7 @@ from nstlab.losses import (
     samples,
     sliced_wasserstein_loss,
 )
-from nstlab.optimise import set_up
-from nstlab.settings import RequestError, Settings
+from nstlab.settings import Settings
 
 draw = torch.Generator().manual_seed(2)
 ONE, OTHER = (torch.randn(1, 6, 8, 9, generator=draw, dtype=torch.float64).relu() * 10 for _ in range(2))

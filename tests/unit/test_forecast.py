@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import nstlab as lab
-from nstlab import forecast
-from nstlab.forecast import is_out_of_memory, memory_needed, prepare_memory, size_that_fits
+from nstlab.optimise import memory
+from nstlab.optimise.memory import is_out_of_memory, memory_needed, prepare_memory, size_that_fits
 
 PEAK = """
 import nstlab as lab
@@ -25,7 +25,7 @@ objective, x = set_up(settings)
 most = psutil.Process().memory_info().vms + 200_000_000
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 try:
-    list(steps(objective, x, make_optimizer(x, settings), 3))
+    list(steps(objective, x, make_optimizer(x, settings), settings))
 except lab.RunError as error:
     print(error)
 """
@@ -60,7 +60,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 
 def test_too_large_a_picture_is_refused_with_a_size_that_is_not(monkeypatch, small):
-    monkeypatch.setattr(forecast, "memory_free", lambda device: 2e9)
+    monkeypatch.setattr(memory, "memory_free", lambda device: 2e9)
     settings = lab.Settings(**{**small, "size": 4096})
     with pytest.raises(lab.RequestError, match=r"takes about .* GB of memory and 2\.0 GB are free: size=") as refused:
         next(lab.transfer(settings))
@@ -71,7 +71,7 @@ def test_too_large_a_picture_is_refused_with_a_size_that_is_not(monkeypatch, sma
 
 
 def test_the_check_is_of_the_size_that_coarse_to_fine_ends_with(monkeypatch, small):
-    monkeypatch.setattr(forecast, "memory_free", lambda device: 1e9)
+    monkeypatch.setattr(memory, "memory_free", lambda device: 1e9)
     with pytest.raises(lab.RequestError, match="size=1024 takes"):
         next(lab.transfer(lab.Settings(**{**small, "size": 1024, "scales": 4})))
 
@@ -102,7 +102,7 @@ def test_the_limits_of_a_processs_own_group_and_those_above_it_count(tmp_path, v
     (tmp_path / "groups").write_text("3:cpuset:/\n" + line)
 
     def left():
-        return forecast.left_of_the_groups(tmp_path / "groups", tmp_path)
+        return memory.left_of_the_groups(tmp_path / "groups", tmp_path)
 
     assert left() == float("inf")
     limit("job", 1000, 600)
@@ -113,7 +113,7 @@ def test_the_limits_of_a_processs_own_group_and_those_above_it_count(tmp_path, v
     assert left() == 400
     limit("", 300, 100)  # the group of a container, whose inner path is not mounted in it
     assert left() == 200
-    assert forecast.left_of_the_groups(tmp_path / "nothing", tmp_path) == float("inf")
+    assert memory.left_of_the_groups(tmp_path / "nothing", tmp_path) == float("inf")
 
 
 def test_a_large_style_picture_is_counted(monkeypatch, small):
@@ -121,6 +121,6 @@ def test_a_large_style_picture_is_counted(monkeypatch, small):
     alone = memory_needed(settings, 48, 48)
     assert memory_needed(settings, 48, 48, (2048, 2048)) > 4 * alone
     assert memory_needed(settings, 48, 48, (48, 48)) == alone
-    monkeypatch.setattr(forecast, "memory_free", lambda device: 2e9)
+    monkeypatch.setattr(memory, "memory_free", lambda device: 2e9)
     with pytest.raises(lab.RequestError, match=r"the style picture of 2048 x 1707 pixels takes .* smaller style_size"):
         next(lab.transfer(settings))

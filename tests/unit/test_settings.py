@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nstlab.settings import INITIAL_VALUES, RequestError, Settings, as_text, layer_names
+from nstlab.errors import RequestError
+from nstlab.layers import layer_names
+from nstlab.optimise import INITIAL_VALUES
+from nstlab.settings import Settings, as_text
 
 
 def test_every_setting_says_what_it_means():
@@ -88,7 +91,7 @@ def test_a_word_is_a_name_and_a_path_becomes_absolute(tmp_path, monkeypatch):
 
 @given(
     k_S=st.floats(0, 1e12),
-    init=st.sampled_from(INITIAL_VALUES),
+    init=st.sampled_from(list(INITIAL_VALUES)),
     layers=st.lists(st.sampled_from(layer_names()), unique=True, min_size=1).map(tuple),
     rate=st.none() | st.floats(1e-6, 1000),
 )

@@ -14,7 +14,7 @@ import yaml
 
 import nstlab as lab
 from nstlab import plots, runs, sweeps
-from nstlab.manifest import write_manifest
+from nstlab.runs import folder as folder_module
 from nstlab.storage import home
 from nstlab.sweeps import execution
 from nstlab.sweeps import outcome as outcome_module
@@ -118,7 +118,7 @@ def test_the_command_line_replaces_what_is_fixed(write, tmp_path):
         ({"fixed": {"itrations": 10}}, "did you mean 'iterations'"),
         ({"grid": {"k_S": [1, -1]}}, "k_S = -1"),
         ({"grid": {"k_S": [1, float("inf")]}}, "k_S"),
-        ({"grid": {"init": ["white", "blue"]}}, "init = 'blue'"),
+        ({"grid": {"init": ["white", "blue"]}}, "unknown init 'blue'"),
         ({"fixed": {"size": 8}}, "size = 8"),
         ({"fixed": {"content": "astronout"}}, "did you mean 'astronaut'"),
         ({"grid": {"content": ["/nowhere/a.png", "/nowhere/b.png"]}}, "no picture at /nowhere/b.png"),
@@ -198,14 +198,17 @@ def test_the_papers_sweep_has_all_seven_initial_values_and_decades_of_k_S():
     assert len(plan.axes["k_S"]) >= 5 and plan.points[0].settings.iterations == 5000
 
 
-def pretend(plan, iteration, notebook=True, **mark):
-    """Write what a computed point leaves, but for its checkpoint and frames; its picture is black."""
+def pretend(plan, iteration, notebook=True, kept=(), **mark):
+    """Write what a computed point leaves, but for its checkpoint; its pictures are black."""
     for number, point in enumerate(plan.points):
         run = point.run
-        run.folder.mkdir(parents=True)
+        (run.folder / "frames").mkdir(parents=True)
         settings = run.settings.with_(iterations=iteration)
-        write_manifest(run.folder / "run.json", run.id, settings, run.sha256, run.read_as, "complete", iteration)
+        run.describe("complete", iteration)
         lab.save_image(torch.zeros(1, 3, 48, 48), run.folder / "result.png", settings)
+        frames = {run.settings.iterations, *kept}
+        for frame in frames - {iteration}:
+            lab.save_image(torch.zeros(1, 3, 48, 48), run.frame_path(frame), settings.with_(iterations=frame))
         rows = [f"{k},{k / 10},{100 / (k + 1)},{1 + number},{1 / (k + 1)},{1 / (k + 1)}" for k in range(iteration + 1)]
         header = "iteration,seconds,total,content,style,relu1_1"
         (run.folder / "history.csv").write_text("\n".join([header, *rows]) + "\n")
@@ -215,7 +218,7 @@ def pretend(plan, iteration, notebook=True, **mark):
 
 def test_a_point_is_done_by_its_run_and_its_mark(write, tmp_path):
     plan = sweeps.make_plan(write(), out=tmp_path)
-    pretend(plan, 6, notebook=False)
+    pretend(plan, 6, notebook=False, kept=[5])
     (plan.points[0].run.folder / "notebook.ipynb").write_text("{}")  # a notebook's file says nothing
     assert len(plan.pending()) == 6
     for point in plan.points:
@@ -223,6 +226,7 @@ def test_a_point_is_done_by_its_run_and_its_mark(write, tmp_path):
     assert plan.pending() == []
     assert len(sweeps.make_plan(write(), {"iterations": "7"}, tmp_path).pending()) == 6
     assert sweeps.make_plan(write(), {"iterations": "5"}, tmp_path).pending() == []
+    assert len(sweeps.make_plan(write(), {"iterations": "4"}, tmp_path).pending()) == 6  # its picture was not kept
     more = sweeps.make_plan(write(grid=GOOD["grid"] | {"k_S": [10, 1000, 3]}), out=tmp_path)
     assert [point.label for point in more.pending()] == ["k_S=3 init=white", "k_S=3 init=content", "k_S=3 init=style"]
     mark = plan.points[0].run.folder / "notebook.json"
@@ -235,10 +239,6 @@ def test_a_point_is_done_by_its_run_and_its_mark(write, tmp_path):
 def test_the_table_has_a_row_a_point_and_a_column_a_parameter(write, tmp_path):
     plan = sweeps.make_plan(write(fixed={"size": 48, "iterations": 4, "style_layers": ["relu1_1"]}), out=tmp_path)
     pretend(plan, 6)  # further than asked: the row and the frame of iteration 4 count
-    for point in plan.points:
-        frames = point.run.folder / "frames"
-        frames.mkdir()
-        lab.save_image(torch.zeros(1, 3, 48, 48), frames / "000004.png")
     plan.folder.mkdir(parents=True)
     write_as_run(plan, {"workers": 2, "threads": 1})
     write_outcome(plan, {})
@@ -328,7 +328,7 @@ def test_a_sweep_that_has_not_run_is_named(tmp_path):
 def test_a_thousand_points_are_planned_and_read_in_seconds(write, tmp_path, monkeypatch):
     """What takes long is done once a file and not once a point: reading pictures, hashing files."""
     counts = {}
-    for module, name in ((plan_module, "load_image"), (runs, "sha256_of"), (outcome_module, "load_image")):
+    for module, name in ((plan_module, "load_image"), (folder_module, "sha256_of"), (outcome_module, "load_image")):
         counts[module, name] = wrapped = Mock(wraps=getattr(module, name))
         monkeypatch.setattr(module, name, wrapped)
     grid = {"k_S": [float(k) for k in range(1, 101)], "seed": list(range(10))}

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 import nstlab as lab
-from nstlab.settings import RequestError, layer_names
+from nstlab.errors import RequestError
+from nstlab.layers import layer_names
 
 # Simonyan & Zisserman 2015, table 1, worked out by hand: jump, receptive field
 KNOWN = {

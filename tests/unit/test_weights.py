@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 import nstlab as lab
-from nstlab import weights
-from nstlab.settings import RequestError, RunError, layer_names
-from nstlab.weights import TORCHVISION_MEAN, TORCHVISION_SCALE, TORCHVISION_STD, convolutions, read_weights
+from nstlab.errors import RequestError, RunError
+from nstlab.layers import convolutions, layer_names
+from nstlab.network import weights
+from nstlab.network.formats import TORCHVISION_MEAN, TORCHVISION_SCALE, TORCHVISION_STD
+from nstlab.network.weights import read_weights
 
 
 def state_dict() -> dict[str, torch.Tensor]:

@@ -1,0 +1,40 @@
+"""What a layer does to a picture, measured with the network as it is; activations are in grey levels.
+
+cards.py            a card for each layer, position, feature
+features.py         statistics, spectra, the places that excite a feature
+favourites.py       the picture that a feature likes best
+reconstructions.py  what survives in a layer: runs
+gradients.py        which term pulls
+"""
+
+from nstlab.dissect.cards import (
+    Comparison,
+    FeatureCard,
+    LayerCard,
+    PositionCard,
+    activations,
+    compare_layer,
+    feature_card,
+    incoming_kernels,
+    layer_card,
+    layer_cards,
+    position_card,
+)
+from nstlab.dissect.favourites import favourite
+from nstlab.dissect.features import (
+    Histogram,
+    Patch,
+    Spectrum,
+    angle_to_others,
+    dead_features,
+    feature_statistics,
+    histogram,
+    spectrum,
+    spectrum_of,
+    top_patches,
+    zeros,
+)
+from nstlab.dissect.gradients import gradient_shares, gradient_shares_along
+from nstlab.dissect.reconstructions import Reconstruction, content_reconstruction, reconstruct, style_reconstruction
+from nstlab.metrics import psnr, similarity
+from nstlab.network import Box, pixel_gradient, position_at, receptive_box

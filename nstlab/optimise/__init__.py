@@ -1,0 +1,32 @@
+"""The transfer: what is minimised, and how.
+
+losses.py     how activations are compared, content and style: pure functions
+objective.py  the terms of the loss, by name, for one pair of pictures
+initial.py    what the picture is at iteration 0
+lbfgs.py      the optimiser, written out
+descent.py    the steps
+networks.py   the network that the settings ask for, whole or reduced
+memory.py, pace.py  what it will take, told before
+"""
+
+from nstlab.optimise.descent import Step, check_state, least_side, make_optimizer, set_up, steps, transfer
+from nstlab.optimise.initial import INITIAL_VALUES, cover, initial_value
+from nstlab.optimise.lbfgs import LBFGS
+from nstlab.optimise.losses import (
+    CONTENT_LOSSES,
+    STYLE_LOSSES,
+    StyleLoss,
+    content_loss,
+    firing,
+    gram,
+    layer_weights,
+    mmd_gaussian_loss,
+    projections,
+    samples,
+    sliced_wasserstein_loss,
+    style_loss,
+)
+from nstlab.optimise.memory import computed_layers, is_out_of_memory, memory_free, memory_needed
+from nstlab.optimise.networks import load_network, reduced_network
+from nstlab.optimise.objective import TERMS, Objective, Term, weighted_sum
+from nstlab.optimise.pace import Forecast, first_rate, forecast, measured_rate

@@ -1,0 +1,77 @@
+"""L-BFGS, one evaluation a step, that knows how large a picture is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+LONGEST_STEP = 5.0  # grey levels a pixel, on average; after the first few, steps are shorter by themselves
+LEAST_CURVATURE = 1e-10  # y·s below which a pair says nothing about a minimum [torch's own]
+OF_TORCH = {"old_stps": "s", "old_dirs": "y", "prev_flat_grad": "g"}
+"""What torch.optim.LBFGS calls these; checkpoints of before 2026-12 hold its state."""
+
+
+class LBFGS(torch.optim.Optimizer):
+    """Minimises over one tensor x by Nocedal & Wright's two loops (Numerical Optimization, algorithm 7.4).
+
+    Of the last `history_size` steps it remembers s, how x moved, and y, how the gradient changed: they stand for the
+    curvature. Before the first such pair no length is known, so each step moves the pixels by `lr` grey levels on
+    average, down the gradient; no later step moves them by more than LONGEST_STEP. There is no line search, as in
+    torch.optim.LBFGS with one inner iteration, which takes the same steps but for these lengths.
+    """
+
+    def __init__(self, x: torch.Tensor, lr: float = 1.0, history_size: int = 20) -> None:
+        super().__init__([x], {"lr": lr, "history_size": history_size})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
+        """Move x by its gradient, which must be there already; closure is called first, if it is given."""
+        loss = closure() if closure is not None else None
+        group = self.param_groups[0]
+        x = group["params"][0]
+        memory, g = self.state[x], x.grad.flatten().clone()
+        if "g" in memory:
+            self._remember(memory, g - memory["g"], group["history_size"])
+        if memory.get("y"):
+            step = group["lr"] * self._direction(memory, g)
+            step *= min(1.0, LONGEST_STEP / max(float(step.abs().mean()), 1e-30))
+        else:
+            step = g * (-group["lr"] * g.numel() / max(float(g.abs().sum()), 1.0))
+        x.add_(step.view_as(x))
+        memory["g"], memory["step"] = g, step
+        return loss
+
+    @staticmethod
+    def _remember(memory: dict[str, Any], y: torch.Tensor, most: int) -> None:
+        """Keep the pair of the last step, unless the loss curved downwards on the way."""
+        s = memory["step"]
+        curvature = float(y @ s)
+        if curvature > LEAST_CURVATURE:
+            for name, value in (("s", s), ("y", y), ("rho", 1 / curvature)):
+                memory[name] = [*memory.get(name, []), value][-most:]
+
+    @staticmethod
+    def _direction(memory: dict[str, Any], g: torch.Tensor) -> torch.Tensor:
+        """-H g, H the inverse Hessian that the pairs stand for."""
+        pairs = list(zip(memory["s"], memory["y"], memory["rho"], strict=True))
+        q, alphas = -g, []
+        for s, y, rho in reversed(pairs):
+            alphas.append(rho * float(s @ q))
+            q.add_(y, alpha=-alphas[-1])
+        _, y, rho = pairs[-1]
+        q *= 1 / (rho * float(y @ y))  # the curvature along the last step stands for that along all others
+        for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
+            q.add_(s, alpha=alpha - rho * float(y @ q))
+        return q
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As every optimiser's; takes the state of torch.optim.LBFGS, too."""
+        state = dict(state_dict["state"])
+        for index, memory in state.items():
+            if "prev_flat_grad" in memory:
+                kept = {new: memory[old] for old, new in OF_TORCH.items()}
+                rho = [float(value) for value in memory["ro"]]
+                state[index] = kept | {"rho": rho, "step": memory["d"] * memory["t"]}
+        super().load_state_dict(state_dict | {"state": state})

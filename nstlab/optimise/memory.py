@@ -1,0 +1,169 @@
+"""How much memory a run will take, told before it starts; and the one line when that is too much."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import torch
+
+from nstlab.errors import RequestError, RunError
+from nstlab.network import Layer, algorithm, choose_device, vgg19_layers
+from nstlab.settings import Settings
+
+BASE_MEMORY = 0.4e9  # Python with torch
+MUCH_MEMORY = 1.8e9  # bytes from which a run had rather be small than a tenth faster
+MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
+
+
+Shape = tuple[float, float]
+
+
+def memory_needed(settings: Settings, height: float, width: float, style: Shape | None = None) -> float:
+    """Bytes that a run of `settings` takes at its most, Python and torch included, at height x width.
+
+    style: height and width of the style picture, where it may be larger: its statistics are taken first, one layer
+    after the other. Backward keeps each ReLU's output, 4 bytes a value; the fast path keeps a byte where no loss
+    reads it, and of a pooling 4 bytes a value, not 12. At the widest layer some tensors more exist at a time.
+    L-BFGS keeps two pictures for each step that it remembers.
+    """
+    layers = computed_layers(settings)
+    wanted = {*settings.content_layers, *settings.style_layers}
+    fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu"
+    kept = 0.0
+    for layer in layers:
+        values = layer.features * height * width / layer.stride**2
+        if layer.kind == "relu":
+            kept += (4 if layer.name in wanted or not fast else 1) * values
+        elif layer.kind == "pool":
+            kept += (4 if fast and settings.pooling == "max" else 12) * values
+    at_once = 2.5 if fast else 4  # tensors of the widest layer that exist at a time
+    widest = max(4 * layer.features / layer.stride**2 for layer in layers) * at_once
+    pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
+    weights = 4 * sum(layer.parameters for layer in layers)
+    if fast:  # backward's kernels, and Winograd's, which are four times as many
+        shapes = [(c, *c.size(int(height), int(width))) for c in layers if c.kind == "conv"]
+        chosen = [c.parameters for c, *size in shapes if algorithm(c.inputs, c.features, *size) == "winograd"]
+        weights = 2 * weights + 2 * 4 * 4 * sum(chosen)
+    running = kept + widest * height * width + pictures
+    preparing = (widest + 4 * 3) * style[0] * style[1] if style else 0.0
+    return BASE_MEMORY + weights + max(running, preparing)
+
+
+def memory_free(device: str) -> float:
+    """Bytes that a run on this device could have: what is free, and what Python with torch has taken already."""
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        return torch.cuda.mem_get_info(chosen)[0] + BASE_MEMORY
+    system = psutil.virtual_memory().available + psutil.swap_memory().free
+    return min(system, left_of_the_groups()) + BASE_MEMORY
+
+
+def left_of_the_groups(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that the limits of this process's control groups leave, its own and those above it; ∞ without any.
+
+    A container or a batch system sets them; psutil sees the whole machine. Linux has two versions: one tree for
+    everything, or one for memory alone. Files that are cached and can be dropped count as free.
+    """
+    left = math.inf
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return left  # no Linux
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            tree, names = mounted, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            tree, names = mounted / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = tree / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(tree):
+                left = min(left, _left_of(folder, *names))
+    return left
+
+
+def _left_of(group: Path, most: str, used: str, cached: str) -> float:
+    try:
+        limit, current = ((group / name).read_text().strip() for name in (most, used))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return math.inf  # a group without a limit, or one that is not mounted here
+    return math.inf if limit == "max" else int(limit) - int(current) + int(stat.get(cached, 0))
+
+
+def size_that_fits(settings: Settings, height: float, width: float, free: float) -> int:
+    """The longest side, in steps of 32 pixels, of a picture of this shape whose run takes no more than `free`."""
+    longer = max(height, width)
+    size = int(longer) // 32 * 32
+    while size > 32 and memory_needed(settings, height * size / longer, width * size / longer) > free:
+        size -= 32
+    return size
+
+
+def prepare_memory(settings: Settings, height: int, width: int, style: Shape | None = None) -> None:
+    """Prepares for a run of a picture of this shape, `settings.size` long; RequestError if there is too little.
+
+    style: the style picture's height and width when the content's are these.
+    """
+    scale = settings.size / max(height, width)
+    height, width, style = height * scale, width * scale, tuple(side * scale for side in style or ()) or None
+    needed, free = memory_needed(settings, height, width, style), memory_free(settings.device)
+    if needed > free:
+        if memory_needed(settings, height, width) <= free:
+            raise RequestError(
+                f"the style picture of {style[1]:.0f} x {style[0]:.0f} pixels takes about {needed / 1e9:.1f} GB of "
+                f"memory and {free / 1e9:.1f} GB are free: choose a smaller style_size"
+            )
+        fits = size_that_fits(settings, height, width, free)
+        raise RequestError(
+            f"size={settings.size} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
+            f"size={fits} fits"
+        )
+    keep_less(needed)
+
+
+def keep_less(needed: float) -> None:
+    """Tells glibc's malloc to give blocks of 4 MB and more back at once, if a run needs much memory.
+
+    Else it keeps freed blocks of up to 32 MB for later, faster by a tenth; but at 1024 x 1024 they lie between what
+    stays, and half a gigabyte of them is never used again. [measured] Other systems' malloc is left as it is.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(MMAP_THRESHOLD, (4 if needed > MUCH_MEMORY else 32) << 20)
+
+
+@contextmanager
+def one_line_without_memory(settings: Settings, height: int, width: int) -> Iterator[None]:
+    """Turns the many errors of memory that cannot be had into a RunError that says which size would fit."""
+    height, width = (side * settings.size / max(height, width) for side in (height, width))
+    free = memory_free(settings.device)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fits = min(size_that_fits(settings, height, width, free), max(32, settings.size * 3 // 4 // 32 * 32))
+        raise RunError(f"out of memory at size={settings.size}: size={fits} should fit") from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is torch's, NNPACK's or Python's way to say that memory cannot be had."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def computed_layers(settings: Settings) -> tuple[Layer, ...]:
+    """The layers up to the deepest that a loss reads."""
+    wanted = {*settings.content_layers, *settings.style_layers}
+    return vgg19_layers()[: max(layer.index for layer in vgg19_layers() if layer.name in wanted)]

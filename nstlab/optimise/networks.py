@@ -1,0 +1,46 @@
+"""The network that a transfer uses: loaded, and made smaller where the settings say so."""
+
+from __future__ import annotations
+
+import torch
+
+from nstlab.images import Pictures, load_image
+from nstlab.network import VGG19, load_vgg19
+from nstlab.optimise.initial import initial_value
+from nstlab.optimise.objective import Objective
+from nstlab.reduction import TECHNIQUES, Selection, gate_derivatives, reduced
+from nstlab.settings import Settings
+
+CALIBRATION = ("astronaut", "coffee", "rocket", "hubble", "swirl", "waves", "glass", "marbling")
+"""The eight sample pictures of `calibration="samples"`: four photographs, four paintings. Chelsea is held out."""
+
+
+def load_network(settings: Settings) -> VGG19:
+    """The whole network that the settings name. Raises RequestError or RunError as `load_vgg19`."""
+    s = settings
+    return load_vgg19(s.weights, s.pooling, s.device, s.convolution, s.precision, s.weights_format)
+
+
+def reduced_network(
+    net: VGG19,
+    settings: Settings,
+    content: torch.Tensor,
+    style: torch.Tensor,
+    record: dict[str, Selection] | None = None,
+) -> VGG19:
+    """The network that a run with these settings uses in place of `net`; content and style in [0, 1].
+
+    It loads the calibration pictures and works out what `nstlab.reduction.reduced` needs; sensitivity is taken
+    at the average of the two pictures, where both losses pull. record: as there.
+    """
+    if settings.reduction is None:
+        return net
+    technique, pictures, derivatives = TECHNIQUES[settings.reduction], [], None
+    if technique.judges:
+        samples = settings.calibration == "samples"
+        pictures = [load_image(name, settings.size) for name in CALIBRATION] if samples else [content, style]
+    if technique.derives:
+        objective = Objective(net, Pictures(content, style), settings)
+        between = net.prepare(initial_value("average", content, style).to(net.mean))
+        derivatives = gate_derivatives(net, between, lambda F: objective.losses(between, F.items())["total"])
+    return reduced(net, settings, pictures, derivatives, record)

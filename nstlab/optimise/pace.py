@@ -1,0 +1,59 @@
+"""How long a run will take, told before it starts and while it goes on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from nstlab.network import Kernels, choose_device, convolve, is_fast
+from nstlab.optimise.memory import computed_layers, memory_needed
+from nstlab.settings import Settings
+from nstlab.terminal import duration
+
+PASSES = 2.2  # forward, and backward to the picture alone; the rest of an iteration is a tenth [measured]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """seconds: of one iteration; total: seconds of all that is still to do; memory: bytes; begun: some is done."""
+
+    seconds: float
+    total: float
+    memory: float
+    begun: bool
+
+    def __str__(self) -> str:
+        share = "left" if self.begun else "in all"
+        return (
+            f"about {duration(self.seconds)} an iteration, {duration(self.total)} {share}, {self.memory / 1e9:.1f} GB"
+        )
+
+
+def forecast(settings: Settings, height: int, width: int, rate: float, stored: int = 0) -> Forecast:
+    """What `settings` will cost for a content of height x width; rate: multiply-adds a second."""
+    layers = computed_layers(settings)
+    work = sum(layer.multiply_adds(height, width) for layer in layers)
+    seconds = PASSES * work / rate
+    memory = memory_needed(settings, height, width)
+    return Forecast(seconds, seconds * max(settings.iterations - stored, 0), memory, stored > 0)
+
+
+def measured_rate(settings: Settings, height: int, width: int, seconds: float) -> float:
+    """Multiply-adds a second, from an iteration that took so many seconds."""
+    work = sum(layer.multiply_adds(height, width) for layer in computed_layers(settings))
+    return PASSES * work / max(seconds, 1e-6)
+
+
+def first_rate(device: str) -> float:
+    """Multiply-adds a second, from one convolution done now: a fiftieth of a second's work."""
+    with torch.inference_mode():
+        x = torch.zeros(1, 128, 64, 64, device=choose_device(device))
+        kernels = Kernels(x.new_zeros(128, 128, 3, 3), x.new_zeros(128))
+        times = []
+        for _ in range(8):
+            began = time.perf_counter()
+            (kernels(x) if is_fast(x) else convolve(x, kernels.weight, kernels.bias)).sum().item()
+            times.append(time.perf_counter() - began)
+    return 9 * 128 * 128 * 64 * 64 / min(times)

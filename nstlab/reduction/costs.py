@@ -1,0 +1,67 @@
+"""What a network costs as far as a transfer uses it, and what it would cost the loss to do without a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from nstlab.network import VGG19
+from nstlab.reduction.codebooks import coded_bytes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs, as far as a transfer uses it.
+
+    parameters: weights and biases that are not 0; multiply_adds: of one forward pass in dense arithmetic;
+    coded_bytes: the size of the file, Huffman-coded, or None where no weights are shared.
+    """
+
+    parameters: int
+    multiply_adds: int
+    coded_bytes: int | None
+
+
+def cost(net: VGG19, height: int, width: int, deepest: str = "relu5_1", coded: bool = False) -> Cost:
+    """The cost of a network's layers up to `deepest` for a picture of height x width pixels.
+
+    coded: whether to work out the coded size too, which takes a second.
+
+    >>> cost(load_vgg19("random", device="cpu"), 224, 224).multiply_adds
+    18121162752
+    """
+    layers = [layer for layer in net.layers[: net.layer(deepest).index] if layer.kind == "conv"]
+    weights = [getattr(net, f"{layer.name}_weight") for layer in layers]
+    biases = [getattr(net, f"{layer.name}_bias") for layer in layers]
+    return Cost(
+        parameters=sum(int(weight.count_nonzero()) for weight in weights) + sum(bias.numel() for bias in biases),
+        multiply_adds=sum(layer.multiply_adds(height, width) for layer in layers),
+        coded_bytes=coded_bytes(weights, biases) if coded else None,
+    )
+
+
+def gate_derivatives(
+    net: VGG19, x: torch.Tensor, loss: Callable[[dict[str, torch.Tensor]], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Σ over positions of a_c·∂L/∂a_c for each channel of each convolution, (N,), by the convolution's name.
+
+    It is minus the loss's first-order change when the channel is gated to 0 (Molchanov et al. 2017, eq. 8;
+    Mozer & Smolensky 1989's relevance to first order). x: the picture in grey levels at which it is taken;
+    loss: a scalar from all activations by name. A layer that the loss does not depend on has zeros.
+
+    >>> net = load_vgg19("random", device="cpu")
+    >>> found = gate_derivatives(net, torch.rand(1, 3, 32, 32), lambda F: F["relu1_1"].sum())
+    >>> len(found["conv1_1"]), float(found["conv1_2"].abs().sum())
+    (64, 0.0)
+    """
+    with torch.enable_grad():
+        F = {layer.name: a for layer, a in net.sequence(x.detach().clone().requires_grad_())}
+        inside = {name: a for name, a in F.items() if name.startswith("relu")}
+        gradients = torch.autograd.grad(loss(F), list(inside.values()), allow_unused=True)
+    found = {}
+    for (name, a), g in zip(inside.items(), gradients, strict=True):
+        product = torch.zeros_like(a) if g is None else a.detach() * g
+        found["conv" + name[4:]] = product.sum((0, 2, 3))
+    return found

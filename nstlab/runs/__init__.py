@@ -1,0 +1,14 @@
+"""A run on disk: who it is, what it stores, and how it goes on as if nothing had happened.
+
+run.py          Run: computed, resumed, read
+folder.py       its identity and where things lie; manifest.py: run.json
+writer.py       what is written while it is computed
+history.py, checkpoints.py  a row an iteration; everything that is needed to go on
+pruning.py      what can be removed
+"""
+
+from nstlab.runs.folder import stored_runs
+from nstlab.runs.history import FIRST_COLUMNS, last_row, read_history
+from nstlab.runs.manifest import differences, read_manifest, run_id, this_machine
+from nstlab.runs.pruning import prunable, remove
+from nstlab.runs.run import Occupied, Run

@@ -1,0 +1,80 @@
+"""The folder of a run: whose it is, and where things lie in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from nstlab.decoding import profile_of
+from nstlab.images import find_picture
+from nstlab.network import weights_read_as, weights_sha256
+from nstlab.runs.manifest import read_manifest, run_id, write_manifest
+from nstlab.settings import Settings
+from nstlab.storage import is_regular, out_folder, sha256_of
+
+FRAME = re.compile(r"(\d{6}|[1-9]\d{6,8})\.png")
+
+
+class RunFolder:
+    """What a run is, and its folder; `Run` is what one works with.
+
+    settings, id, sha256 of pictures and weights, read_as (see `Run`), folder.
+    """
+
+    settings: Settings
+    id: str
+    sha256: dict[str, str]
+    read_as: dict[str, str]
+    folder: Path
+
+    def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
+        self.settings = settings
+        content, style = find_picture(settings.content), find_picture(settings.style)
+        read_as = {
+            "content": profile_of(content),
+            "style": profile_of(style),
+            "weights": weights_read_as(settings.weights, settings.weights_format),
+        }
+        self.read_as = {name: value for name, value in read_as.items() if value is not None}
+        self.sha256 = {
+            "content": sha256_of(content),
+            "style": sha256_of(style),
+            "weights": weights_sha256(settings.weights),
+        }
+        self.id = run_id(settings, self.sha256, self.read_as)
+        self.folder = out_folder(out) / f"{_slug(content.stem)}-{_slug(style.stem)}-{self.id}"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """run.json as a dict, empty where there is none or a damaged one. See `read_manifest`."""
+        return read_manifest(self.folder / "run.json")
+
+    @property
+    def stored(self) -> int | None:
+        """The iteration that is stored and can be gone on from, which may be beyond settings.iterations; None: none."""
+        return self.manifest.get("iteration")
+
+    def describe(self, status: str, iteration: int | None, network: dict[str, Any] | None = None) -> None:
+        """Write run.json (see `write_manifest`)."""
+        identity = {"id": self.id, "sha256": self.sha256, "read_as": self.read_as}
+        write_manifest(self.folder / "run.json", identity, self.settings, status, iteration, network)
+
+    def stored_frames(self) -> list[int]:
+        """The iterations in frames/, also those beyond settings.iterations. What else lies there is left alone."""
+        named = [path for path in (self.folder / "frames").glob("*.png") if FRAME.fullmatch(path.name)]
+        return sorted(int(path.stem) for path in named if is_regular(path))
+
+    def frame_path(self, iteration: int) -> Path:
+        """Where the frame of an iteration is, or would be."""
+        return self.folder / "frames" / f"{iteration:06d}.png"
+
+
+def stored_runs(out: str | Path | None = None) -> list[Path]:
+    """The folders of runs in `out` (None: the project's out/), in the order of their names."""
+    return sorted(path.parent for path in out_folder(out).glob("*/run.json"))
+
+
+def _slug(stem: str) -> str:
+    """A picture's name as a part of a folder's name: nothing in it leads out of out/."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_")[:40] or "picture"

@@ -1,0 +1,78 @@
+"""Room on the disk: the files in runs' folders that no run needs any more."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from nstlab.errors import RequestError, RunError
+from nstlab.runs.checkpoints import LATEST, NEW, PREVIOUS
+from nstlab.runs.folder import stored_runs
+from nstlab.runs.run import Run
+from nstlab.storage import is_regular, parts
+
+OLD_PART = 3600.0  # seconds after which a part is nobody's
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """One file that can go: where it is, what it is, how many bytes it has."""
+
+    path: Path
+    what: str
+    size: int
+
+
+def prunable(out: str | Path | None = None, checkpoints: bool = False) -> list[Prunable]:
+    """What can go from the runs in `out` (None: the project's out/) without any result being lost.
+
+    Earlier checkpoints of complete runs, what was set aside as damaged, and parts that a killed process left an hour
+    ago or more; checkpoints: also the last ones of complete runs, which only more iterations need. A run that is
+    being computed is left alone.
+    """
+    found: list[Prunable] = []
+    for folder in stored_runs(out):
+        if folder.is_symlink() or _is_held(folder):
+            continue
+        try:
+            complete = Run.open(folder).complete
+        except (RequestError, RunError, OSError):
+            complete = False
+        spare = {"earlier checkpoint": [folder / PREVIOUS]} if complete else {}
+        if complete and checkpoints:
+            spare["last checkpoint"] = [folder / LATEST]
+        left = [path for path in (*parts(folder), *parts(folder / "frames"), folder / NEW) if _is_old(path)]
+        spare["part left by a kill"] = left
+        aside = [path for path in folder.iterdir() if re.search(r"\.damaged-\d+$", path.name)]
+        spare["damaged file set aside"] = aside
+        for what, paths in spare.items():
+            found += [Prunable(path, what, path.stat().st_size) for path in sorted(paths) if is_regular(path)]
+    return found
+
+
+def remove(found: list[Prunable]) -> int:
+    """Remove these files; returns the bytes that are free now. Raises OSError if one cannot be removed."""
+    freed = 0
+    for item in found:
+        if not _is_held(item.path.parent):
+            item.path.unlink(missing_ok=True)
+            freed += item.size
+    return freed
+
+
+def _is_held(folder: Path) -> bool:
+    if not is_regular(folder / "lock"):
+        return False
+    try:
+        with filelock.FileLock(folder / "lock", timeout=0):
+            return False
+    except (filelock.Timeout, OSError):
+        return True
+
+
+def _is_old(path: Path) -> bool:
+    return is_regular(path) and time.time() - path.stat().st_mtime > OLD_PART

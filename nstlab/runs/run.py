@@ -1,0 +1,259 @@
+"""A run on disk: its identity, frames, history, and how it is taken further.
+
+    out/<content>-<style>-<id>/
+      run.json               settings, hashes, versions, machine, status
+      history.csv            one row an iteration
+      frames/000000.png ...  at 0, 1, 2, 5, 10, 20, 50, ..., every frame_every, and where a run was complete once
+      checkpoint.pt          and, while it is computed, checkpoint.previous.pt, the one before it
+      result.png             the picture at the last checkpoint; its settings ride inside
+
+The id says what shapes the picture, so a run is the same run however far it has come.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import filelock
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from nstlab.errors import RequestError, RunError
+from nstlab.images import iteration_inside, load_image, read_settings, save_image
+from nstlab.interrupts import noted_interrupts
+from nstlab.optimise import Objective, Step, make_optimizer, set_up, steps
+from nstlab.runs.checkpoints import checkpoint_iteration, drop_previous, read_checkpoint
+from nstlab.runs.folder import RunFolder
+from nstlab.runs.history import last_row, read_history
+from nstlab.runs.writer import Writer, begin_branch, one_line_errors
+from nstlab.settings import Settings
+
+SETTLED = ("complete", "stopped")
+"""The states in which a run that nobody computes has left its files; any other is mended when it goes on."""
+
+
+class Occupied(RequestError):
+    """Another process, or another generator of this one, computes this run."""
+
+
+class Run(RunFolder):
+    """One transfer and its folder. Making a Run reads the pictures' bytes and writes nothing.
+
+    It answers for its settings: `result`, `history` and `frames` are those of the iterations 0 ... settings.iterations,
+    however much more is stored; `stored` tells how far that is.
+
+    settings: as given; out: the folder of runs (None: the project's out/). `id` and `folder` follow from what shapes
+    the picture: the settings but iterations, frame_every and device, the bytes of both pictures and of the weights,
+    and `read_as`: from which colour profile a picture is converted to sRGB, and which format a weights file has other
+    than its names suggest. Raises RequestError for a picture or weights that cannot be found.
+
+    >>> run = Run(Settings(size=48, iterations=3), out=tmp).advance(progress=False)
+    >>> run.frames, len(run.history)
+    ([0, 1, 2, 3], 4)
+    """
+
+    def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
+        super().__init__(settings, out)
+        self.went_on_from: int | None = None  # of the last advance(): the iteration stored before it
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run in a folder, to look at, even where its pictures are gone. Raises RequestError if damaged."""
+        run = cls.__new__(cls)
+        run.folder = Path(folder).absolute()
+        run.settings = read_settings(run.folder)
+        manifest = run.manifest
+        if not manifest:
+            raise RequestError(f"{run.folder / 'run.json'} is damaged")
+        run.id, run.sha256, run.read_as = manifest["id"], manifest["sha256"], manifest.get("read_as", {})
+        run.went_on_from = None
+        return run
+
+    def __repr__(self) -> str:
+        return f"Run({self.folder.name}, iteration {self.iteration} of {self.settings.iterations})"
+
+    @property
+    def iteration(self) -> int | None:
+        """The iteration that `result` is of: settings.iterations, or as far as the run has come; None: none yet."""
+        stored = self.stored
+        return None if stored is None else min(stored, self.settings.iterations)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an iteration: iteration, seconds, total, the terms, and the parts of the style term, by name.
+
+        Readable while the run goes on. Raises RequestError if nothing is stored, or a damaged file.
+        """
+        path = self.folder / "history.csv"
+        if not path.is_file():
+            raise RequestError(f"{self.folder.name} has no history yet: advance() computes it")
+        return read_history(path).iloc[: self.settings.iterations + 1]
+
+    @property
+    def frames(self) -> list[int]:
+        """The iterations whose pictures are stored."""
+        kept = {iteration for iteration in self.stored_frames() if iteration <= self.settings.iterations}
+        reached = self.iteration
+        return sorted(kept | ({reached} if self.picture is not None else set()))
+
+    @property
+    def picture(self) -> Path | None:
+        """The file of `result`; None if it is not stored."""
+        reached = self.iteration
+        candidates = [] if reached is None else [self.folder / "result.png", self.frame_path(reached)]
+        return next((path for path in candidates if iteration_inside(path) == reached), None)
+
+    def frame(self, iteration: int) -> torch.Tensor:
+        """The stored picture at an iteration, (1, 3, H, W) in [0, 1].
+
+        Raises RequestError, naming the nearest stored ones, if that one is not stored.
+        """
+        if iteration == self.iteration:
+            return self.result
+        if iteration in self.frames:
+            return load_image(self.frame_path(iteration), size=None)
+        near = sorted(sorted(self.frames, key=lambda k: abs(k - iteration))[:2])
+        raise RequestError(f"no frame at iteration {iteration}: nearest are {', '.join(map(str, near)) or 'none'}")
+
+    @property
+    def result(self) -> torch.Tensor:
+        """The picture at `iteration`, (1, 3, H, W) in [0, 1]. Raises RequestError if it is not there: advance()."""
+        path = self.picture
+        if path is None:
+            raise RequestError(f"{self.folder.name} has no result yet: advance() computes it")
+        return load_image(path, size=None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether settings.iterations are stored and whole, and the picture of that iteration is there."""
+        reached = self._whole_until()
+        return reached is not None and reached >= self.settings.iterations and self.picture is not None
+
+    def _whole_until(self) -> int | None:
+        """The iteration on which manifest, picture, history and checkpoint agree; None if they do not."""
+        manifest = self.manifest
+        stored = manifest.get("iteration")
+        if stored is None or manifest["status"] not in SETTLED:
+            return None
+        agree = last_row(self.folder / "history.csv").get("iteration") == stored
+        agree = agree and iteration_inside(self.folder / "result.png", whole=True) == stored
+        return stored if agree and checkpoint_iteration(self.folder) in (stored, None) else None
+
+    def advance(self, progress: bool = True) -> Run:
+        """Go on from what is stored to settings.iterations; returns at once if that much is stored.
+
+        If more is stored, and the picture of this iteration was not kept, it is painted again.
+        Ctrl-C (or a kernel's interrupt) waits for the end of the iteration and stores it, then raises
+        KeyboardInterrupt; a second one does not wait. Raises RequestError or RunError as `steps`.
+        """
+        bar = None
+        with noted_interrupts() as presses, closing(self.steps()) as computed, ExitStack() as shown:
+            for step in computed:
+                if bar is None:  # what is refused shows no bar
+                    total = self.settings.iterations
+                    bar = tqdm(initial=step.iteration, total=total, unit="it", desc="transfer", disable=not progress)
+                    shown.enter_context(bar)
+                bar.update(step.iteration - bar.n)
+                bar.set_postfix_str(f"loss {step.losses['total']:.4g}")
+                if presses:
+                    break
+        if presses:
+            raise KeyboardInterrupt
+        return self
+
+    def change_k_S(self, k_S: float) -> Run:
+        """The run that goes on with another k_S from the iteration stored here; this one stays as it is.
+
+        Its frames, history and checkpoint up to there have the bytes that it would compute from the start.
+        Raises RequestError and RunError as `steps`.
+        """
+        snapshot = read_checkpoint(self.folder, self.id) if self.folder.is_dir() else None
+        iteration = snapshot.iteration if snapshot else 0
+        settings = self.settings
+        earlier = tuple(change for change in settings.k_S_changes if change[0] < iteration)
+        settings = settings.with_(k_S_changes=earlier) if iteration else settings.with_(k_S_changes=(), k_S=k_S)
+        if settings.k_S_at(iteration) != k_S:
+            settings = settings.with_(k_S_changes=(*earlier, (iteration, k_S)))
+        run = Run(settings, self.folder.parent)
+        if settings.k_S_changes[len(earlier) :] and run.stored is None:
+            with run.locked(), one_line_errors(run.folder):
+                begin_branch(run, self, snapshot)
+        return run
+
+    def steps(self, ready: tuple[Objective, torch.Tensor] | None = None) -> Iterator[Step]:
+        """As advance(), yielding each new step once it is recorded. Closing the generator stores a checkpoint.
+
+        ready: what `set_up(self.settings)` gives, where one has it already.
+        Raises RequestError before anything is written (a picture, an out/ that cannot be written, another
+        process on this run) and RunError on the way (a loss that is not finite, a full disk); what was
+        stored before stays.
+        """
+        if self.complete:
+            return
+        objective, x = ready or set_up(self.settings)
+        whole = self._whole_until()
+        if whole is None or whole < self.settings.iterations:
+            yield from self._go_on(objective, x)
+        if self.picture is None:
+            yield from self._paint_again(*(ready or set_up(self.settings)))
+
+    def _go_on(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
+        optimizer = make_optimizer(x, self.settings)
+        writer = Writer(self, objective, x, optimizer)
+        with self.locked(), one_line_errors(self.folder), closing(writer):
+            start = writer.resume()
+            self.went_on_from = writer.stored
+            try:
+                for step in steps(objective, x, optimizer, self.settings, start, max(start, self.settings.iterations)):
+                    if not writer.record(step):
+                        continue  # the step that the checkpoint holds
+                    try:
+                        yield step
+                    except GeneratorExit:
+                        writer.store("stopped")
+                        raise
+                    writer.store_if_due()
+                writer.store("complete")
+                drop_previous(self.folder)
+            except RunError as error:
+                writer.describe(f"failed: {error}")
+                raise RunError(f"{error}; what was stored before is kept in {self.folder}") from None
+
+    def _paint_again(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
+        """More is stored, and this iteration's picture is not: from the start, and nothing but that picture stored."""
+        wanted, self.went_on_from = self.settings.iterations, self.stored
+        with self.locked(), one_line_errors(self.folder):
+            for step in steps(objective, x, make_optimizer(x, self.settings), self.settings):
+                if step.iteration == wanted:
+                    save_image(step.image, self.frame_path(wanted), self.settings.of_picture(wanted))
+                yield step
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """This run for this process alone. Raises Occupied, or RequestError if its folder cannot be written."""
+        try:
+            for path in (self.folder, self.folder / "frames", self.folder / "lock"):
+                if path.is_symlink():
+                    raise RequestError(f"{path} is a link, which nstlab does not write through: remove it")
+            (self.folder / "frames").mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.folder / "lock", timeout=0, thread_local=False)
+            lock.acquire()
+        except filelock.Timeout:
+            raise Occupied(
+                f"{self.folder} is being computed by another process or panel: wait, or stop it there"
+            ) from None
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise RunError(f"the disk is full: nothing can be stored in {self.folder}") from None
+            reason = error.strerror or error
+            raise RequestError(
+                f"{self.folder} cannot be written ({reason}): choose another folder with --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
