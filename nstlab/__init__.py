@@ -6,8 +6,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# Threads of OpenMP that have nothing to do sleep, if torch is not imported yet. By default GNU's go on asking for
-# work for a while, on the cores that NNPACK's threads need: an iteration at 256 pixels takes a fifth longer.
+# Idle OpenMP threads sleep, if torch is not imported yet. By default GNU's keep polling for work, on the cores
+# that NNPACK's threads need: an iteration at 256 pixels then takes a fifth longer.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _HOMES = {
     "settings": ("Settings",),
     "widgets": ("explorer", "panel"),
 }
-"""Module -> the public names that it has. Each is imported when it is first asked for: torch takes seconds to load."""
+"""Module -> its public names. Each is imported on first use: torch takes seconds to load."""
 
 __all__ = [name for names in _HOMES.values() for name in names]
 

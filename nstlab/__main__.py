@@ -1,4 +1,4 @@
-"""`nstlab`, and `python -m nstlab`: the command line, begun so that Ctrl-C at any moment is one line."""
+"""`nstlab`, and `python -m nstlab`: starts the command line so that Ctrl-C prints one line at any moment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Run the command line. Its imports take seconds, in which an interrupt has nothing to lose."""
+    """Run the command line. Its imports take seconds, and an interrupt then loses nothing."""
     signal.signal(signal.SIGINT, _leave)
     from nstlab import commands
 
@@ -19,7 +19,7 @@ def main() -> None:
 
 def _leave(*_: Any) -> None:
     os.write(2, b"nstlab: interrupted\n")
-    os._exit(130)  # in the middle of an import nothing can be cleaned up, and nothing need be
+    os._exit(130)  # in the middle of an import nothing can or need be cleaned up
 
 
 if __name__ == "__main__":

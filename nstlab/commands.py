@@ -1,6 +1,6 @@
 """What the command line does: nstlab run, sweep, runs, show, prune, layers, doctor.
 
-Exit codes: 0 done, 1 a run failed, 2 the request was wrong, 130 interrupted. Whatever is printed goes through `say`.
+Exit codes: 0 done, 1 a run failed, 2 the request was wrong, 130 interrupted. All output goes through `say`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ from nstlab.errors import RequestError, RunError
 from nstlab.settings import Settings, as_text
 from nstlab.terminal import say, shell_words
 
-MOST_FAULTS = 20  # lines about one sweep's file
+MOST_FAULTS = 20  # lines printed about one sweep file
 FREE_OF_TORCH = ("-h", "--help", "--version")
 
 
 def prepare() -> None:
-    """Import what takes seconds, before a command begins: until then Ctrl-C has nothing to wait for."""
+    """Do the slow imports before a command begins: until then Ctrl-C has nothing to wait for."""
     if len(sys.argv) > 1 and not set(FREE_OF_TORCH) & set(sys.argv):
         importlib.import_module("nstlab.runs")
+
+
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder of runs (default: the project's out/)."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,13 +46,13 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--content", help="The picture that is painted: a sample's name or a path.")
-@click.option("--style", help="The picture whose style is taken: a sample's name or a path.")
+@click.option("--content", help="The picture to paint: a sample's name or a path.")
+@click.option("--style", help="The picture to take the style from: a sample's name or a path.")
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting; lists as a,b,c. Repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@out_option
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Take the settings from a run.json or PNG.")
 @click.option("--notebook", metavar="NAME", help="Run it through a notebook, such as 04_vanilla_transfer.ipynb.")
-@click.option("--yes", is_flag=True, help="Download the weights that --from names, if need be.")
+@click.option("--yes", is_flag=True, help="Download the weights that --from names, if necessary.")
 def run(
     content: str | None,
     style: str | None,
@@ -57,7 +62,7 @@ def run(
     notebook: str | None,
     yes: bool,
 ) -> None:
-    """One transfer: goes on from what is stored, and stores what it computes."""
+    """Run one transfer; it resumes from what is stored."""
     from nstlab.runs import Run
 
     began = time.perf_counter()
@@ -84,7 +89,7 @@ def run(
 def _advance(run: Any) -> None:
     wanted = run.settings.iterations
     if run.complete:
-        say(f"nothing to do: {run.stored} iterations are stored, {wanted} were asked for")
+        say(f"nothing to do: {run.stored} iterations are stored, {wanted} were requested")
         return
     _say_memory(run.settings)
     try:
@@ -92,33 +97,33 @@ def _advance(run: Any) -> None:
     except KeyboardInterrupt:
         reached = run.stored
         where = f"at iteration {reached} of {wanted}" if reached is not None else "before the first checkpoint"
-        say(f"nstlab: stopped {where}; the same command goes on from there", err=True)
+        say(f"nstlab: stopped {where}; the same command resumes from there", err=True)
         sys.exit(130)
     read_as = run.manifest.get("network", {}).get("read_as")
     if read_as:
         say(f"weights   read as {read_as}")
-    began = run.went_on_from
+    began = run.resumed_from
     if began is None:
-        say(f"begun and done: {wanted} iterations")
+        say(f"computed {wanted} iterations")
     elif began >= wanted:
-        say(f"{began} iterations are stored; the picture at iteration {wanted} was not, and is again")
+        say(f"{began} iterations were stored, but not the picture at iteration {wanted}: computed it again")
     else:
-        say(f"went on from iteration {began} to {wanted}")
+        say(f"continued from iteration {began} to {wanted}")
 
 
 def _refuse_download(settings: Settings, source: Path) -> None:
-    """What a file names is not downloaded on its word."""
+    """Weights that a file names are not downloaded without a yes."""
     from nstlab.network import needs_download
 
     if needs_download(settings.weights):
         raise RequestError(
-            f"{source} was made with weights={settings.weights}, which would be downloaded (550 MB): "
-            "say --yes, or --set weights=original-8bit"
+            f"{source} was made with weights={settings.weights}, which must be downloaded (550 MB): "
+            "add --yes, or --set weights=original-8bit"
         )
 
 
 def _say_memory(settings: Settings) -> None:
-    """What the run will take, before it begins."""
+    """Say how much memory the run will take, before it begins."""
     from nstlab.decoding import shape_of
     from nstlab.images import find_picture, resized
     from nstlab.optimise import memory_free, memory_needed
@@ -128,7 +133,7 @@ def _say_memory(settings: Settings) -> None:
         for name, size in ((settings.content, settings.size), (settings.style, settings.style_size or settings.size))
     )
     needed, free = memory_needed(settings, height, width, style), memory_free(settings.device)
-    say(f"memory    about {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free")
+    say(f"memory    about {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free")
 
 
 def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -148,7 +153,7 @@ def _settings(source: Path | None, texts: dict[str, str]) -> Settings:
 
 
 def _say_differences(run: Any, source: Path) -> None:
-    """What of the machine or the files at hand differs from the run.json that is made again."""
+    """Name the differences between this machine and its files, and those of the run.json being reproduced."""
     from nstlab.runs import differences, read_manifest
 
     path = source / "run.json" if source.is_dir() else source
@@ -164,22 +169,20 @@ def _say_differences(run: Any, source: Path) -> None:
 
 @cli.command()
 @click.argument("file", metavar="FILE")
-@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A fixed parameter in place of FILE's.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace one of FILE's fixed parameters.")
+@out_option
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786.")
-@click.option("--workers", type=click.IntRange(1), help="Points at a time (default: what the machine takes).")
-@click.option("--threads", type=click.IntRange(1), help="Threads of each point (default: cores over workers).")
-@click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
-@click.option("--yes", is_flag=True, help="More than 10 000 runs are meant.")
-@click.option("--report", is_flag=True, help="Also notebook 10 about it, as one HTML file.")
-@click.option(
-    "--store", is_flag=True, help="Also keep the table and pictures in notebooks/results/, for the notebooks."
-)
+@click.option("--workers", type=click.IntRange(1), help="Points to run at once (default: what the machine can take).")
+@click.option("--threads", type=click.IntRange(1), help="Threads per point (default: cores divided by workers).")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would run, but run nothing.")
+@click.option("--yes", is_flag=True, help="Allow more than 10 000 runs.")
+@click.option("--report", is_flag=True, help="Also write notebook 10 about this sweep as one HTML file.")
+@click.option("--store", is_flag=True, help="Also copy the table and pictures to notebooks/results/.")
 def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
-    """A grid of runs: FILE is a YAML file, or the name of one in notebooks/sweeps/.
+    """Run a grid of transfers. FILE is a YAML file, or the name of one in notebooks/sweeps/.
 
-    Each point is executed by papermill, as many at a time as the machine takes; what is stored is not
-    computed again. Leaves a table and a contact sheet in out/sweeps/NAME/.
+    papermill executes each point, as many at once as the machine can take. What is stored is not
+    computed again. The table and the contact sheet go to out/sweeps/NAME/.
     """
     from nstlab.sweeps import Faults, command
 
@@ -194,9 +197,9 @@ def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
+@out_option
 def runs(out: Path | None) -> None:
-    """What is stored: one line a run."""
+    """List the stored runs, one per line."""
     from nstlab.runs import Run, last_row, stored_runs
 
     folders = stored_runs(out)
@@ -228,7 +231,7 @@ def runs(out: Path | None) -> None:
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), metavar="PNG_OR_FOLDER")
 def show(path: Path) -> None:
-    """The settings that made a picture or a run, and the command that makes it again."""
+    """Show the settings of a picture or a run, and the command that reproduces it."""
     from nstlab.images import read_settings
     from nstlab.runs import Run
 
@@ -246,30 +249,29 @@ def show(path: Path) -> None:
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), help="The folder of runs (default: out/ of the project).")
-@click.option("--checkpoints", is_flag=True, help="Also those of complete runs: more iterations then begin anew.")
+@out_option
+@click.option("--checkpoints", is_flag=True, help="Also those of complete runs, which then cannot be continued.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(out: Path | None, checkpoints: bool, yes: bool) -> None:
-    """Free room on the disk: what no run needs any more. Says what it would remove, and asks."""
+    """Free disk space: list the files that no run needs any more, and ask before removing them."""
     from nstlab.runs import prunable, remove
 
     found = prunable(out, checkpoints)
     if not found:
-        say("nothing can be removed: every file that is stored is needed")
+        say("nothing can be removed: every stored file is needed")
         return
     for what in dict.fromkeys(item.what for item in found):
         sizes = [item.size for item in found if item.what == what]
         say(f"{sum(sizes) / 1e6:10.1f} MB  {len(sizes)} x {what}")
     total = sum(item.size for item in found) / 1e6
     if yes or click.confirm(f"Remove these {len(found)} files ({total:.1f} MB)?"):
-        freed = remove(found) / 1e6
-        say(f"removed: {freed:.1f} MB are free")
+        say(f"removed: {remove(found) / 1e6:.1f} MB are free")
     else:
         say("nothing was removed")
 
 
 def command(settings: Settings) -> str:
-    """The command line that makes a run with these settings."""
+    """The command line that runs these settings."""
     words = ["nstlab", "run", "--content", settings.content, "--style", settings.style]
     for name, value in settings.changed().items():
         if name not in ("content", "style"):
@@ -280,7 +282,7 @@ def command(settings: Settings) -> str:
 @cli.command()
 @click.option("--weights", default="original-8bit", show_default=True, help="The network.")
 def layers(weights: str) -> None:
-    """The table of the 37 layers."""
+    """Print the table of the 37 layers."""
     from nstlab.network import load_vgg19
 
     net = load_vgg19(Settings(weights=weights).weights, device="cpu")
@@ -293,14 +295,14 @@ def layers(weights: str) -> None:
         )
     total = sum(layer.parameters for layer in net.layers)
     work = sum(layer.multiply_adds(224, 224) for layer in net.layers)
-    say(f"in all: {total:,} parameters, {work:,} multiply-adds at 224 x 224")
+    say(f"total: {total:,} parameters, {work:,} multiply-adds at 224 x 224")
 
 
 @cli.command()
 @click.option("--sizes", default="128,256,512", show_default=True, help="Longer sides to measure, in pixels.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(sizes: str, as_json: bool) -> None:
-    """What this machine has, and what a run costs on it: seconds, memory, which convolution."""
+    """Say what this machine has and what a run costs on it: seconds, memory, convolutions."""
     from nstlab.network import SOURCES, weights_sha256
     from nstlab.optimise import memory_needed
     from nstlab.runs import this_machine
@@ -326,7 +328,7 @@ def doctor(sizes: str, as_json: bool) -> None:
 
 
 def _measure(settings: Settings) -> tuple[float, dict[str, int]]:
-    """The median seconds of a few iterations, the first left out; how often each convolution is chosen in one."""
+    """The median seconds of a few iterations without the first; how often one iteration uses each convolution."""
     from nstlab.network import algorithm
     from nstlab.optimise import computed_layers, make_optimizer, set_up, steps
 
@@ -344,7 +346,7 @@ def _measure(settings: Settings) -> tuple[float, dict[str, int]]:
 
 
 def main() -> None:
-    """Run a command; every error is one line on stderr."""
+    """Run a command; each error is one line on stderr."""
     logging.basicConfig(handlers=[_Lines()], level=logging.WARNING)
     try:
         cli.main(prog_name="nstlab", standalone_mode=False)
@@ -359,21 +361,21 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         _fail(130, "interrupted")
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # if it was stdout, Python would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # if stdout failed, Python would try it again on exit
         if error.errno == errno.EPIPE:  # `nstlab show ... | head`
             sys.exit(1)
         _fail(1, ": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
 
 
 def _one_dash() -> str:
-    """A hint where an option was written with one dash, as torch's scripts have it."""
+    """A hint if an option was written with one dash, as in torch's scripts."""
     known = {option.lstrip("-") for name in cli.commands for p in cli.commands[name].params for option in p.opts}
     slips = [word for word in sys.argv if re.fullmatch(r"-[a-z][a-z-]+", word) and word[1:] in known]
     return f": write -{slips[0]}" if slips else ""
 
 
 class _Lines(logging.Handler):
-    """Warnings of the log as lines of the command."""
+    """Prints the log's warnings as lines of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"nstlab: {record.getMessage()}", err=True)

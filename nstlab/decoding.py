@@ -1,4 +1,4 @@
-"""Any picture file -> upright sRGB pixels of 8 bits: its format, layout, colours and orientation as the file says."""
+"""Any picture file -> upright 8-bit sRGB pixels, whatever its format, layout, colours and orientation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FORMATS = {
     "GIF": (".gif",),
     "AVIF": (".avif",),
 }
-"""Pillow's formats that are read, by content and not by ending, and no other: some start programs."""
+"""The only Pillow formats that are read, recognised by content, not by ending: some others start programs."""
 ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
 
 MOST_PIXELS = 100_000_000
-LARGE = 20_000_000  # pixels from which a picture is made smaller while it is read
+LARGE = 20_000_000  # pixels; a larger picture is shrunk while it is read
 LONGEST_PROFILE = 4 << 20  # bytes
 ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,18 +50,18 @@ OTHER_FILES = (
     (lambda head: head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")), "PostScript,"),
     (lambda head: head.startswith(b"%PDF"), "PDF,"),
     (lambda head: head.startswith(b"8BPS"), "Photoshop's PSD,"),
-    (lambda head: head.startswith((b"II*\0", b"MM\0*")), "a TIFF of a kind (floating-point, say)"),
+    (lambda head: head.startswith((b"II*\0", b"MM\0*")), "a kind of TIFF (floating-point, say)"),
 )
-"""(whether a file's first bytes are so, what it is then): what people take for a picture that can be read."""
+"""(whether a file's first bytes match, what it is): files that people may expect to be readable."""
 RAW_ENDINGS = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
 
 
 def decode(path: Path, size: int | None = None) -> Image.Image:
-    """The picture in a file as 8-bit RGB, upright, in sRGB, transparent parts over white.
+    """The picture in a file as 8-bit RGB: upright, in sRGB, transparent parts over white.
 
-    Whatever colour profile it has is applied: grey, CMYK and Lab ones, too. Grey, palette and 16-bit pictures become
-    RGB. size: the longer side that is wanted, in pixels; a picture of more than 20 megapixels is then made smaller
-    while it is read, to no less than that. Raises RequestError for what is no picture, is damaged or cannot be read,
+    Any colour profile is applied, also grey, CMYK and Lab ones. Grey, palette and 16-bit pictures become RGB.
+    size: the longer side that is wanted, in pixels; a picture of more than 20 megapixels is then shrunk while it is
+    read, but not below that size. Raises RequestError for a file that is not a picture, is damaged, cannot be read
     or has more than 100 million pixels.
     """
     with _one_line(path), open_regular(path) as file, _quiet(file):
@@ -71,9 +71,9 @@ def decode(path: Path, size: int | None = None) -> Image.Image:
 
 
 def profile_of(path: Path) -> str | None:
-    """The name of the colour profile that `decode` converts from; None where the pixels are sRGB as they stand.
+    """The name of the colour profile that `decode` converts from; None if the pixels are sRGB already.
 
-    Raises RequestError as `decode`.
+    Raises RequestError like `decode`.
     """
     with _one_line(path), open_regular(path) as file, _quiet(file):
         picture = _opened(file, path)
@@ -82,7 +82,7 @@ def profile_of(path: Path) -> str | None:
 
 
 def shape_of(path: Path) -> tuple[int, int]:
-    """Width and height of a picture once it is upright, without decoding it. Raises RequestError as `decode`."""
+    """Width and height of a picture once upright, without decoding it. Raises RequestError like `decode`."""
     with _one_line(path), open_regular(path) as file, _quiet(file):
         picture = _opened(file, path)
         return picture.size[::-1] if _orientation(picture) >= 5 else picture.size
@@ -90,7 +90,7 @@ def shape_of(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Whatever the readers of pictures raise becomes one line about this file: each has errors of its own."""
+    """Turns the different errors of the picture readers into one line about this file."""
     try:
         yield
     except RequestError as error:
@@ -100,18 +100,18 @@ def _one_line(path: Path) -> Iterator[None]:
     except MemoryError:
         raise RequestError(f"{path} does not fit into memory: save it with fewer pixels") from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # Pillow's own have none
+        if isinstance(error, OSError) and error.errno is not None:  # Pillow's own errors have none
             raise RequestError(f"{path} cannot be read: {error.strerror}") from None
         reason = " ".join((str(error) or type(error).__name__).split())
         raise RequestError(f"{path} is damaged and cannot be read: {reason[:200]}") from None
 
 
-_reading = threading.RLock()  # warnings' filters and a process's stderr are one for all threads
+_reading = threading.RLock()  # all threads share the warning filters and stderr
 
 
 @contextmanager
 def _quiet(file: BinaryIO) -> Iterator[None]:
-    """Nothing is said but the one line: no warnings of Pillow's, and none that libtiff writes to stderr itself."""
+    """Silences Pillow's warnings, and those that libtiff writes to stderr by itself."""
     tiff = file.read(2) in (b"II", b"MM")
     file.seek(0)
     with _reading, warnings.catch_warnings(), _stderr_closed() if tiff else nullcontext():
@@ -123,7 +123,7 @@ def _quiet(file: BinaryIO) -> Iterator[None]:
 def _stderr_closed() -> Iterator[None]:
     try:
         stderr = os.dup(2)
-    except OSError:  # a process that has none
+    except OSError:  # this process has no stderr
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -144,31 +144,31 @@ def _opened(file: BinaryIO, path: Path) -> Image.Image:
         if file.read(3) != b"\xff\xd8\xff":
             raise
         file.seek(0)
-        return JpegImagePlugin.JpegImageFile(file)  # of any size: it can be made smaller while it is read
+        return JpegImagePlugin.JpegImageFile(file)  # of any size: it can be shrunk while it is read
     except Image.UnidentifiedImageError:
         file.seek(0)
         raise RequestError(_what_else(file.read(1024), path)) from None
 
 
 def _what_else(head: bytes, path: Path) -> str:
-    """What a file is that Pillow does not know, and what to do about it."""
+    """What a file unknown to Pillow is, and what to do about it."""
     if not head:
         return "is empty"
     if head[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "is a web page and no picture"
+        return "is a web page, not a picture"
     names = [name for matches, name in OTHER_FILES if matches(head)]
     if path.suffix.lower() in RAW_ENDINGS:
         names = ["a camera's raw file,"]
     if names:
         return f"is {names[0]} which is not read: save it as JPEG or PNG"
-    return f"is not a picture that can be read ({', '.join(FORMATS)} are)"
+    return f"is not a readable picture (readable: {', '.join(FORMATS)})"
 
 
 def _check_pixels(picture: Image.Image, size: int | None) -> None:
-    """Brings a large JPEG to fewer pixels (an eighth, at most); refuses what has too many all the same."""
+    """Shrinks a large JPEG (to an eighth at most); refuses a picture that still has too many pixels."""
     width, height = picture.size
     if isinstance(picture, JpegImagePlugin.JpegImageFile) and size is not None and width * height > LARGE:
-        for factor in (2, 1):  # twice the size is better to resample from
+        for factor in (2, 1):  # twice the size resamples better
             scale = factor * size / max(width, height)
             picture.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
             if picture.width * picture.height <= MOST_PIXELS:
@@ -184,7 +184,7 @@ def _to_rgb(picture: Image.Image, file: BinaryIO, size: int | None) -> Image.Ima
     elif picture.mode.startswith("I"):  # 16 bits a pixel, however they are stored
         picture = _to_8_bits(np.asarray(picture).clip(0, 65535).astype(np.uint16))
     elif picture.mode == "F":
-        raise RequestError("has floating-point pixels, whose range nobody knows: save it as PNG or JPEG")
+        raise RequestError("has floating-point pixels of unknown range: save it as PNG or JPEG")
     if size is not None and picture.width * picture.height > LARGE and picture.mode not in ("P", "1"):
         picture = picture.reduce(max(1, max(picture.size) // (2 * size)))
     if orientation != 1:
@@ -202,7 +202,7 @@ def _to_rgb(picture: Image.Image, file: BinaryIO, size: int | None) -> Image.Ima
 
 
 def _to_srgb(picture: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
-    """RGB pixels in sRGB, by the profile if there is one."""
+    """The picture converted to sRGB by its profile, if it has one."""
     if picture.mode == "LAB" and profile is None:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     if profile is None:
@@ -211,15 +211,15 @@ def _to_srgb(picture: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> 
         picture = picture.convert("RGB")
     space = profile.profile.xcolor_space.strip()
     if {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}[picture.mode] != space:
-        return picture.convert("RGB")  # a profile of other colours than the pixels': it says nothing about them
+        return picture.convert("RGB")  # the profile is for another colour space than the pixels'
     try:
         return ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except ImageCms.PyCMSError:  # a broken profile does not stop a picture that can be read
+    except ImageCms.PyCMSError:  # a broken profile does not make the picture unreadable
         return picture.convert("RGB")
 
 
 def _profile(picture: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The picture's colour profile; None where there is none, it is sRGB, or it cannot be read."""
+    """The picture's colour profile; None if there is none, it is sRGB, or it cannot be read."""
     data = picture.info.get("icc_profile")
     if not isinstance(data, bytes) or not data or len(data) > LONGEST_PROFILE:
         return None
@@ -231,26 +231,26 @@ def _profile(picture: Image.Image) -> ImageCms.ImageCmsProfile | None:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 where it is missing or broken, whatever the other tags hold."""
+    """EXIF's orientation, 1 to 8; 1 if it is missing or broken."""
     try:
         value = int(picture.getexif().get(274, 1))
-    except Exception:  # Pillow raises many things at broken tags, which say nothing about the pixels
+    except Exception:  # Pillow raises many errors for broken tags; the pixels may still be fine
         return 1
     return value if value in ORIENTATIONS else 1
 
 
 def _bits(picture: Any) -> int:
-    """The most bits that a sample of a TIFF has."""
+    """The most bits per sample of a TIFF."""
     bits = picture.tag_v2.get(258, (1,))
     return max(bits) if isinstance(bits, tuple) else int(bits)
 
 
 def _deep_tiff(file: BinaryIO) -> Image.Image:
-    """A TIFF of 16 or 32 bits a sample, by tifffile: Pillow reads some of their layouts wrongly."""
+    """A TIFF of 16 or 32 bits per sample, read by tifffile: Pillow gets some of their layouts wrong."""
     file.seek(0)
     page = tifffile.TiffFile(file).pages[0]
     if page.dtype is None or page.dtype.kind != "u":
-        raise RequestError(f"has pixels of type {page.dtype}, whose range nobody knows: save it as PNG or JPEG")
+        raise RequestError(f"has pixels of type {page.dtype}, whose range is unknown: save it as PNG or JPEG")
     if page.imagelength * page.imagewidth > MOST_PIXELS:
         raise RequestError(f"claims {page.imagewidth} x {page.imagelength} pixels, more than {MOST_PIXELS:,}")
     try:
@@ -258,8 +258,8 @@ def _deep_tiff(file: BinaryIO) -> Image.Image:
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-        raise RequestError("has more than 8 bits and a compression that is not read: save it as PNG") from None
-    if page.axes.startswith("S"):  # one colour after the other
+        raise RequestError("has more than 8 bits and an unsupported compression: save it as PNG") from None
+    if page.axes.startswith("S"):  # stored one colour after the other
         pixels = np.moveaxis(pixels, 0, -1)
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         pixels = np.iinfo(pixels.dtype).max - pixels
@@ -269,7 +269,7 @@ def _deep_tiff(file: BinaryIO) -> Image.Image:
 
 
 def _to_8_bits(pixels: np.ndarray) -> Image.Image:
-    """Unsigned integers of any depth, (H, W) or (H, W, samples), as a picture of 8 bits a sample."""
+    """Unsigned integers of any depth, (H, W) or (H, W, samples), as a picture with 8 bits per sample."""
     pixels = np.round(pixels / (np.iinfo(pixels.dtype).max / 255)).astype(np.uint8)
     if pixels.ndim == 3 and pixels.shape[2] > 4:
         pixels = pixels[..., :4]

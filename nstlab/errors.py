@@ -1,4 +1,4 @@
-"""The errors that people see, each a line that says what would be right."""
+"""The errors that users see: one line each, saying what would work instead."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-LONGEST_VALUE = 80  # characters of a value that an error repeats
+LONGEST_VALUE = 80  # characters of a value that an error quotes
 
 
 class RequestError(ValueError):
-    """What was asked for cannot be done; the message says in one line what would be right."""
+    """The request cannot be met; the message says in one line what would work instead."""
 
 
 class Contradiction(RequestError):
-    """Each value can be had, but not all of them together."""
+    """Each value is valid, but not all of them together."""
 
 
 class RunError(RuntimeError):
-    """A run could not go on; the message says in one line why, and what is kept."""
+    """A run could not continue; the message says in one line why, and what is kept."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
-    """The error for a name that is not among the known ones; it names the nearest."""
+    """The error for an unknown name; it suggests the nearest known one."""
     known = list(known)
     nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
@@ -30,7 +30,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
 
 
 def shortened(value: Any) -> str:
-    """A value in an error's line, cut where it would fill it.
+    """A value as an error quotes it, cut if it is too long.
 
     >>> shortened("a" * 200)[-6:]
     "aaaa…'"

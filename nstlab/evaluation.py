@@ -7,6 +7,9 @@ range and direction, and what it is blind to.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import torch
 
 from nstlab.errors import RequestError
@@ -20,37 +23,18 @@ from nstlab.optimise import (
     firing,
     gram,
     load_network,
+    mmd_gaussian_loss,
     projections,
     samples,
     set_up,
     sliced_wasserstein_loss,
     style_loss,
 )
-from nstlab.optimise import mmd_gaussian_loss as mmd
 from nstlab.runs import Run
 from nstlab.settings import Settings, names_where
 
 HELD_OUT = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 """Layers that no objective reads by default: what is good only where it was optimised shows there."""
-
-METRICS = {
-    "full_total": "content + k_S·style as the full network has them",
-    "content_error": "relative content error, content layers",
-    "style_error": "relative Gram error, style layers",
-    "content_held_out": "relative content error, held-out layers",
-    "style_held_out": "relative Gram error, held-out layers",
-    "wasserstein": "relative sliced Wasserstein distance to the style",
-    "mmd": "Gaussian MMD² to the style",
-    "firing": "relative error of what fires together",
-    "agreement": "on/off agreement with the content",
-    "colour": "colour distance to the style (grey levels)",
-    "content_ssim": "SSIM to the content picture",
-}
-TO_REFERENCE = {
-    "rmse": "distance to the unreduced result (grey levels)",
-    "ssim": "SSIM to the unreduced result",
-    "gram_distance": "relative Gram distance to the unreduced result",
-}
 
 
 def unreduced(settings: Settings) -> Settings:
@@ -117,6 +101,14 @@ def gradient_fidelity(net: VGG19, small: VGG19, settings: Settings) -> float:
     return float(g @ h / (g.norm() * h.norm()).clamp_min(1e-300))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A picture as the judge sees it: (1, 3, H, W) in [0, 1], and the full network's activations, by layer."""
+
+    picture: torch.Tensor
+    activations: dict[str, torch.Tensor]
+
+
 class Judge:
     """The full network with the targets of one content and one style picture: judges any number of results."""
 
@@ -124,48 +116,126 @@ class Judge:
         """net: the full network, where one has it. Raises RequestError for a picture that cannot be had."""
         self.settings = plain = unreduced(settings)
         self.net = net if net is not None else load_network(plain.with_(convolution="auto", precision="float32"))
-        self.content = load_image(plain.content, plain.size)
-        self.style = load_image(plain.style, plain.style_size or plain.size)
-        self.P = self._activations(self.content)
-        self.S = self._activations(self.style)
+        self.content = self.see(load_image(plain.content, plain.size))
+        self.style = self.see(load_image(plain.style, plain.style_size or plain.size))
 
     @torch.no_grad()
-    def _activations(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    def see(self, image: torch.Tensor) -> Seen:
+        """A picture (1, 3, H, W) in [0, 1], clamped for the network."""
         layers = dict.fromkeys((*self.settings.content_layers, *self.settings.style_layers, *HELD_OUT))
-        return self.net(self.net.prepare(image.to(self.net.mean).clamp(0, 1)), keep=layers)
+        return Seen(image, self.net(self.net.prepare(image.to(self.net.mean).clamp(0, 1)), keep=layers))
 
     @torch.no_grad()
     def judge(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> dict[str, float]:
         """One tidy row: `METRICS` of a picture of the content's shape, (1, 3, H, W) in [0, 1], clamped.
 
-        reference: the unreduced result; with it, the row has `TO_REFERENCE` too. A metric over layers is the mean
-        of theirs. Raises RequestError if the picture has another shape than the content.
+        reference: the unreduced result; without it, the row lacks the metrics that compare with it. Raises
+        RequestError if the picture has another shape than the content.
         """
-        if image.shape != self.content.shape:
-            raise RequestError(f"the picture is {tuple(image.shape[2:])}, the content {tuple(self.content.shape[2:])}")
-        s, F = self.settings, self._activations(image)
-        contents = [content_loss(F[l], self.P[l]) for l in s.content_layers]
-        styles = [style_loss(gram(F[l]), gram(self.S[l])) for l in s.style_layers]
-        total = sum(contents) / max(len(contents), 1) + s.k_S_at(s.iterations) * sum(styles)
-        row = {
-            "full_total": float(total),
-            "content_error": _mean(relative_error(F[l], self.P[l]) for l in s.content_layers),
-            "style_error": _mean(relative_error(gram(F[l]), gram(self.S[l])) for l in s.style_layers),
-            "content_held_out": _mean(relative_error(F[l], self.P[l]) for l in HELD_OUT),
-            "style_held_out": _mean(relative_error(gram(F[l]), gram(self.S[l])) for l in HELD_OUT),
-            "wasserstein": _mean(relative_wasserstein(F[l], self.S[l], s.seed) for l in s.style_layers),
-            "mmd": _mean(float(mmd(samples(F[l], s.seed), samples(self.S[l], s.seed))) for l in s.style_layers),
-            "firing": _mean(relative_error(firing(F[l]), firing(self.S[l])) for l in s.style_layers),
-            "agreement": _mean(agreement(F[l], self.P[l]) for l in s.content_layers),
-            "colour": colour_distance(image, self.style),
-            "content_ssim": similarity(image, self.content),
-        }
-        if reference is not None:
-            R = self._activations(reference)
-            distances = (relative_error(gram(F[l]), gram(R[l])) for l in s.style_layers)
-            row |= {"rmse": rmse(image, reference), "ssim": similarity(image, reference)}
-            row |= {"gram_distance": _mean(distances)}
-        return row
+        shape, expected = tuple(image.shape[2:]), tuple(self.content.picture.shape[2:])
+        if shape != expected:
+            raise RequestError(f"the picture is {shape}, the content {expected}")
+        result, compared = self.see(image), None if reference is None else self.see(reference)
+        asked = {name: metric for name, metric in METRICS.items() if compared or not metric.to_reference}
+        return {name: float(metric.of(result, self, compared)) for name, metric in asked.items()}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good a result is.
+
+    of: the result, the judge (who has the content, the style and the settings) and the unreduced result -> a number.
+    higher: whether higher is better; to_reference: whether it needs the unreduced result.
+    """
+
+    title: str
+    of: Callable[[Seen, Judge, Seen | None], float]
+    higher: bool = False
+    to_reference: bool = False
+
+
+def _full_total(result: Seen, judge: Judge, _: Seen | None) -> float:
+    s, F = judge.settings, result.activations
+    contents = [content_loss(F[l], judge.content.activations[l]) for l in s.content_layers]
+    styles = [style_loss(gram(F[l]), gram(judge.style.activations[l])) for l in s.style_layers]
+    return float(sum(contents) / max(len(contents), 1) + s.k_S_at(s.iterations) * sum(styles))
+
+
+def _mean_to(
+    target: str, compare: Callable[[torch.Tensor, torch.Tensor, int], float], layers: Sequence[str] = ()
+) -> Callable[[Seen, Judge, Seen | None], float]:
+    """The mean over layers of how far the result's activations are from the content's, the style's or the reference's.
+
+    compare: of two activations and a seed; layers: none are the content layers for the content, else the style layers.
+    """
+
+    def of(result: Seen, judge: Judge, reference: Seen | None) -> float:
+        s = judge.settings
+        other = reference if target == "reference" else getattr(judge, target)
+        those = layers or (s.content_layers if target == "content" else s.style_layers)
+        values = [compare(result.activations[l], other.activations[l], s.seed) for l in those]
+        return float(torch.tensor(values, dtype=torch.float64).mean())
+
+    return of
+
+
+def _activation_error(a: torch.Tensor, b: torch.Tensor, _: int) -> float:
+    return relative_error(a, b)
+
+
+def _gram_error(a: torch.Tensor, b: torch.Tensor, _: int) -> float:
+    return relative_error(gram(a), gram(b))
+
+
+def _mmd(a: torch.Tensor, b: torch.Tensor, seed: int) -> float:
+    return float(mmd_gaussian_loss(samples(a, seed), samples(b, seed)))
+
+
+def _firing_error(a: torch.Tensor, b: torch.Tensor, _: int) -> float:
+    return relative_error(firing(a), firing(b))
+
+
+def _agreement(a: torch.Tensor, b: torch.Tensor, _: int) -> float:
+    return agreement(a, b)
+
+
+METRICS = {
+    "full_total": Metric("content + k_S·style as the full network has them", _full_total),
+    "content_error": Metric("relative content error, content layers", _mean_to("content", _activation_error)),
+    "style_error": Metric("relative Gram error, style layers", _mean_to("style", _gram_error)),
+    "content_held_out": Metric(
+        "relative content error, held-out layers", _mean_to("content", _activation_error, HELD_OUT)
+    ),
+    "style_held_out": Metric("relative Gram error, held-out layers", _mean_to("style", _gram_error, HELD_OUT)),
+    "wasserstein": Metric("relative sliced Wasserstein distance to the style", _mean_to("style", relative_wasserstein)),
+    "mmd": Metric("Gaussian MMD² to the style", _mean_to("style", _mmd)),
+    "firing": Metric("relative error of what fires together", _mean_to("style", _firing_error)),
+    "agreement": Metric("on/off agreement with the content", _mean_to("content", _agreement), higher=True),
+    "colour": Metric(
+        "colour distance to the style (grey levels)",
+        lambda result, judge, reference: colour_distance(result.picture, judge.style.picture),
+    ),
+    "content_ssim": Metric(
+        "SSIM to the content picture",
+        lambda result, judge, reference: similarity(result.picture, judge.content.picture),
+        higher=True,
+    ),
+    "rmse": Metric(
+        "distance to the unreduced result (grey levels)",
+        lambda result, judge, reference: rmse(result.picture, reference.picture),
+        to_reference=True,
+    ),
+    "ssim": Metric(
+        "SSIM to the unreduced result",
+        lambda result, judge, reference: similarity(result.picture, reference.picture),
+        higher=True,
+        to_reference=True,
+    ),
+    "gram_distance": Metric(
+        "relative Gram distance to the unreduced result", _mean_to("reference", _gram_error), to_reference=True
+    ),
+}
+"""A row's columns, in order."""
 
 
 def evaluate(
@@ -212,14 +282,9 @@ def score(image: torch.Tensor, judge: Judge, style_loss: str) -> float:
     """
     of = STYLE_LOSSES[style_loss]
     layers, seed = judge.settings.style_layers, judge.settings.seed
-    targets = {l: of.statistic(judge.S[l], seed) for l in layers}
-    F = judge._activations(image)
+    targets = {l: of.statistic(judge.style.activations[l], seed) for l in layers}
     found, first = (
-        sum(float(of.loss(of.statistic(those[l], seed), targets[l])) for l in layers) for those in (F, judge.P)
+        sum(float(of.loss(of.statistic(those.activations[l], seed), targets[l])) for l in layers)
+        for those in (judge.see(image), judge.content)
     )
     return found / max(first, 1e-300)
-
-
-def _mean(values: object) -> float:
-    values = list(values)
-    return sum(values) / len(values) if values else float("nan")

@@ -1,4 +1,4 @@
-"""File <-> tensor; the sample pictures; provenance inside PNGs."""
+"""File <-> tensor; the sample pictures; settings inside PNGs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from nstlab.errors import RequestError, unknown
 from nstlab.settings import Settings
 from nstlab.storage import MOST_JSON, Damaged, home, open_regular, parse_json, read_regular, write_whole
 
-SMALLEST_SIDE = 32  # below it, pool5 has no position left
+SMALLEST_SIDE = 32  # below this, pool5 has no position
 PROVENANCE = "nstlab"  # the keyword of the PNG text chunk that holds the settings
 
 
 def catalogue() -> list[dict[str, str]]:
-    """The rows of data/catalogue.csv: name, kind, file, title, maker, licence, source, sha256.
+    """The rows of data/catalogue.csv: name, kind, file, title, maker, licence, source, sha256; none without the file.
 
-    A spreadsheet may have saved it (with a byte order mark, in code page 1252); without it there are no rows.
+    A spreadsheet may have saved it with a byte order mark, or in code page 1252.
     """
     try:
         data = read_regular(home() / "data" / "catalogue.csv", MOST_JSON)
@@ -45,16 +45,16 @@ def catalogue() -> list[dict[str, str]]:
 
 
 def sample_pictures(kind: str | None = None) -> dict[str, Path]:
-    """Name -> file of the sample pictures: the catalogue's, and whatever else lies in data/content and data/style.
+    """Name -> file of the sample pictures: those in the catalogue, and all others in data/content and data/style.
 
-    `kind` is "content" or "style"; None gives both. A file's name is its own without the ending, dots in it as
-    underscores; one's own file is taken before a sample of the same name.
+    `kind` is "content" or "style"; None gives both. A file is named without its ending, dots as underscores; your
+    own file takes precedence over a sample of the same name.
     """
     return {name: files[0] for name, files in _samples(kind).items()}
 
 
 def _samples(kind: str | None) -> dict[str, list[Path]]:
-    """Name -> all files of that name, the one that is taken first."""
+    """Name -> all files of that name, the one to take first."""
     kinds = (kind,) if kind else ("content", "style")
     found = {row["name"]: [_catalogued(row["file"])] for row in catalogue() if row["kind"] in kinds}
     shipped = {file for files in found.values() for file in files}
@@ -75,11 +75,11 @@ def _catalogued(file: str) -> Path:
 
 
 def find_picture(name: str | Path) -> Path:
-    """The file of a sample's name or of a path. Raises RequestError if there is none."""
+    """The file that a sample's name or a path stands for. Raises RequestError if there is none."""
     path = Path(name)
     if path.suffix or path.is_absolute() or len(path.parts) > 1:
         if re.match(r"[A-Za-z]{2,}:/", str(name)):
-            raise RequestError(f"{name} is an address, and nothing is downloaded: save the picture and give its path")
+            raise RequestError(f"{name} is a web address: download the picture and give its path")
         try:
             folder, found = path.is_dir(), path.exists()
         except OSError as error:
@@ -91,22 +91,22 @@ def find_picture(name: str | Path) -> Path:
         return path
     samples = _samples(None)
     if str(name) not in samples:
-        raise RequestError(f"{unknown('sample picture', str(name), samples)} (a file needs its ending or folder)")
+        raise RequestError(f"{unknown('sample picture', str(name), samples)} (a path needs an ending or a folder)")
     taken, *others = samples[str(name)]
     if others:
-        said = " and ".join(map(str, others))
-        logging.getLogger(__name__).warning("%s is the name of %s, too: %s is taken", name, said, taken)
+        also = " and ".join(map(str, others))
+        logging.getLogger(__name__).warning("%s is the name of %s, too: %s is taken", name, also, taken)
     return taken
 
 
 def load_image(picture: str | Path, size: int | None = 256, smallest: int = SMALLEST_SIDE) -> torch.Tensor:
-    """A picture as (1, 3, H, W) float32 RGB in [0, 1], its longer side `size` pixels (None: as it is).
+    """A picture as (1, 3, H, W) float32 RGB in [0, 1], its longer side `size` pixels (None: unchanged).
 
-    `picture` is a sample's name or a path. EXIF orientation and colour profiles are respected; grey, palette, CMYK
-    and 16-bit pictures become RGB, transparent ones are laid over white. Lanczos resampling, enlarging too.
-    Raises RequestError for what is no picture, is truncated, has more than 100 million pixels (a JPEG: after it was
-    made smaller while reading), or if with this `size` a side would have fewer than `smallest` pixels: VGG19 as a
-    whole needs 32.
+    `picture` is a sample's name or a path. EXIF orientation and colour profiles are applied; grey, palette, CMYK
+    and 16-bit pictures become RGB, transparent parts white. Lanczos resampling, also to enlarge.
+    Raises RequestError for a file that is not a picture, is truncated, has more than 100 million pixels (a JPEG:
+    after shrinking while it is read), or if a side would have fewer than `smallest` pixels at this `size`: all of
+    VGG19 needs 32.
 
     >>> load_image("astronaut", size=64).shape
     torch.Size([1, 3, 64, 64])
@@ -116,7 +116,7 @@ def load_image(picture: str | Path, size: int | None = 256, smallest: int = SMAL
     if size is not None and min(width, height) < smallest:
         raise RequestError(
             f"{path} would be {width} x {height} pixels; both sides must be at least {smallest}: "
-            f"size={least_size(path, smallest)} does it"
+            f"size={least_size(path, smallest)} is enough"
         )
     rgb = decode(path, size)
     if rgb.size != (width, height):
@@ -134,10 +134,10 @@ class Pictures:
 
 
 def load_pictures(settings: Settings, smallest: int = SMALLEST_SIDE) -> list[Pictures]:
-    """The pictures of a transfer at each of its sizes (one, or as many as there are `scales`), the smallest first.
+    """The pictures of a transfer at each of its sizes (one for each of the `scales`), the smallest first.
 
-    The content's longer side has `size` pixels, the style is in proportion. smallest: the least that a side may have
-    at the smaller sizes. Raises RequestError if a picture cannot be had, or would be too small.
+    The content's longer side has `size` pixels; the style is scaled in proportion. smallest: the fewest pixels that a
+    side may have at the smaller sizes. Raises RequestError if a picture cannot be loaded or would be too small.
     """
     found = []
     for size in dict.fromkeys(settings.size_at(k * settings.scale_iterations) for k in range(settings.scales)):
@@ -150,13 +150,12 @@ def load_pictures(settings: Settings, smallest: int = SMALLEST_SIDE) -> list[Pic
         except RequestError as error:
             if size == settings.size:
                 raise
-            hint = f"at the smallest of scales={settings.scales}: fewer of them do, too"
-            raise RequestError(f"{error} ({hint})") from None
+            raise RequestError(f"{error} (at the smallest of scales={settings.scales}; or use fewer)") from None
     return found
 
 
 def resized(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
-    """Width and height that `load_image` gives a picture of that width and height.
+    """The width and height that `load_image` gives a picture of this width and height.
 
     >>> resized((400, 300), 128)
     (128, 96)
@@ -168,7 +167,7 @@ def resized(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
 
 
 def least_size(picture: str | Path, smallest: int = SMALLEST_SIDE) -> int:
-    """The least `size` at which no side of a picture is under `smallest`, in pixels. Raises RequestError.
+    """The smallest `size` at which no side of a picture is below `smallest`, in pixels. Raises RequestError.
 
     >>> least_size("astronaut"), least_size("coffee")
     (32, 48)
@@ -181,9 +180,9 @@ def least_size(picture: str | Path, smallest: int = SMALLEST_SIDE) -> int:
 
 
 def smaller(settings: Settings, size: int) -> Settings:
-    """The settings of a like run, `size` pixels large or as small as its pictures allow; the style in proportion.
+    """The settings of a similar run at `size` pixels, or as few as its pictures allow; the style in proportion.
 
-    It paints at one size alone, whatever `scales` says, and never at a larger one than `settings`.
+    It uses a single scale, and is never larger than `settings`.
     """
     style_size = settings.style_size or settings.size
     least = max(least_size(settings.content), least_size(settings.style) * settings.size / style_size)
@@ -194,7 +193,7 @@ def smaller(settings: Settings, size: int) -> Settings:
 
 
 def thumbnail(picture: str | Path, side: int) -> Image.Image:
-    """A picture whose shorter side has `side` pixels, of any shape, to be looked at. Raises RequestError."""
+    """A picture of any shape, reduced to `side` pixels on its shorter side, for display. Raises RequestError."""
     path = find_picture(picture)
     shape = shape_of(path)
     scale = side / min(shape)
@@ -203,14 +202,14 @@ def thumbnail(picture: str | Path, side: int) -> Image.Image:
 
 
 def to_pixels(image: torch.Tensor) -> np.ndarray:
-    """(1, 3, H, W) in [0, 1] units, clamped and rounded to (H, W, 3) bytes: what is shown and saved."""
+    """(1, 3, H, W) in [0, 1] units -> (H, W, 3) bytes, clamped and rounded, for display and saving."""
     return (image[0].detach().cpu() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
 
 
 def save_image(image: torch.Tensor, path: str | Path, settings: Settings | None = None) -> None:
-    """Write (1, 3, H, W) in [0, 1] units as an sRGB PNG; with `settings`, they ride inside the file.
+    """Write (1, 3, H, W) in [0, 1] units as an sRGB PNG; `settings`, if given, are stored inside it.
 
-    The same picture and settings give the same bytes. Raises OSError if it cannot be written.
+    The same picture and settings give the same bytes. Raises OSError if the file cannot be written.
     """
     text = PngImagePlugin.PngInfo()
     text.add(b"sRGB", b"\0")  # perceptual
@@ -222,10 +221,7 @@ def save_image(image: torch.Tensor, path: str | Path, settings: Settings | None 
 
 
 def read_settings(path: str | Path) -> Settings:
-    """The settings that ride inside a PNG, or that a run's folder or run.json holds.
-
-    Raises RequestError if there are none.
-    """
+    """The settings inside a PNG, a run's folder or a run.json. Raises RequestError if there are none."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -238,7 +234,7 @@ def read_settings(path: str | Path) -> Settings:
         else:
             stored = parse_json(_text_inside(path))
         if not isinstance(stored, dict):
-            raise Damaged("its settings are no NAME: VALUE pairs")
+            raise Damaged("its settings are not NAME: VALUE pairs")
         return Settings(**stored)
     except Damaged:
         raise RequestError(f"{path} holds no settings of nstlab") from None
@@ -249,9 +245,9 @@ def read_settings(path: str | Path) -> Settings:
 
 
 def iteration_inside(path: Path, whole: bool = False) -> int | None:
-    """The iteration that a PNG of ours says it is of; None if there is no such file, or none of ours.
+    """The iteration that one of our PNGs shows; None if there is no such file, or it is not ours.
 
-    whole: also None if its pixels are damaged, which takes as long as decoding them.
+    whole: also None if its pixels are damaged; this takes as long as decoding them.
     """
     try:
         stored = parse_json(_text_inside(path, whole))
@@ -262,7 +258,7 @@ def iteration_inside(path: Path, whole: bool = False) -> int | None:
 
 
 def _text_inside(path: Path, whole: bool = True) -> str:
-    """The text chunk of ours in a PNG. Raises Damaged if there is none, or (whole) if the picture is not whole."""
+    """Our text chunk in a PNG. Raises Damaged if there is none, or if `whole` and the picture is not whole."""
     with open_regular(path) as opened:
         try:
             with warnings.catch_warnings():
@@ -271,8 +267,8 @@ def _text_inside(path: Path, whole: bool = True) -> str:
                 if file.width * file.height > MOST_PIXELS:
                     raise Damaged("too many pixels")
                 if whole or PROVENANCE not in file.info:
-                    file.load()  # text chunks may stand behind the pixels
-        except Exception as error:  # Pillow has many for what is no PNG, or a damaged one
+                    file.load()  # text chunks may follow the pixels
+        except Exception as error:  # Pillow raises many kinds for a bad PNG
             raise Damaged(str(error)) from None
     text = file.info.get(PROVENANCE)
     if not isinstance(text, str):

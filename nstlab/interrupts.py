@@ -1,4 +1,4 @@
-"""Ctrl-C that is noted and waits, in the three places where breaking off at once would lose something."""
+"""Ctrl-C that is noted and waits, in the three places where stopping at once would lose something."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 @contextmanager
 def noted_interrupts(patience: float = 1) -> Iterator[list[float]]:
-    """Within the block Ctrl-C only adds its time to the list given; after `patience` of them it acts as before.
+    """Inside the block Ctrl-C only adds its time to the yielded list; after `patience` presses it acts as before.
 
-    Signals reach the main thread alone: in another one the list stays empty.
+    Signals reach only the main thread: in any other the list stays empty.
     """
     presses: list[float] = []
     before = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
@@ -36,7 +36,7 @@ def noted_interrupts(patience: float = 1) -> Iterator[list[float]]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C acts once the block has ended: for writing a file, which takes a moment."""
+    """Ctrl-C acts once the block has ended: for writing a file."""
     with noted_interrupts(patience=float("inf")) as presses:
         yield
     if presses:

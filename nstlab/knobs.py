@@ -1,4 +1,4 @@
-"""What stands at the declaration of a setting, and where the functions are that its names stand for."""
+"""What a setting's declaration says, and where to find the functions that its values name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 FAMILIES = ("picture", "optimiser", "layers", "network", "reduction")
-"""What settings belong together, in the order in which they are shown."""
+"""Groups of settings, in the order in which they are shown."""
 
 NAMED = {
     "init": ("nstlab.optimise.initial", "INITIAL_VALUES"),
@@ -19,16 +19,16 @@ NAMED = {
     "weights": ("nstlab.network.weights", "SOURCES"),
     "reduction": ("nstlab.reduction.techniques", "TECHNIQUES"),
 }
-"""Setting -> the module and the dictionary whose names it may have: what is added there is known everywhere."""
+"""Setting -> the module and the dictionary of its possible values: a name added there is known everywhere."""
 
 
 @dataclass(frozen=True)
 class Knob:
-    """What stands at a setting's declaration beside its type, its limits, its default and what it means.
+    """What a setting's declaration says besides its type, default and meaning.
 
     unit; slider: the range of a slider, for the one setting that has one; family: one of FAMILIES; shapes: whether
-    it is a part of what a run is; rebuilds: whether network, targets or initial value depend on it; judged: whether
-    who judges a result needs it; term: the name of the term of the loss that it weighs; limits: as pydantic has them.
+    it is part of a run's identity; rebuilds: whether network, targets or initial value depend on it; judged: whether
+    judging a result needs it; term: the name of the loss term that it weighs; limits: as pydantic names them.
     """
 
     unit: str = ""
@@ -42,7 +42,7 @@ class Knob:
 
 
 def setting(default: Any, meaning: str, unit: str = "", **more: Any) -> Any:
-    """A field of Settings; `more`: further parts of its Knob, and limits as pydantic's Field takes them."""
+    """A field of Settings; `more`: other parts of its Knob, and limits as pydantic's Field takes them."""
     parts = {part.name for part in fields(Knob)}
     limits = {name: value for name, value in more.items() if name not in parts}
     declared = Knob(unit, **{name: value for name, value in more.items() if name in parts}, limits=limits)
@@ -50,6 +50,6 @@ def setting(default: Any, meaning: str, unit: str = "", **more: Any) -> Any:
 
 
 def named(name: str) -> Mapping[str, Any]:
-    """Name -> what it stands for, of a setting in NAMED. It imports what is needed, torch included."""
+    """The dictionary of a setting in NAMED: value -> what it names. Imports its module, and with it torch."""
     module, dictionary = NAMED[name]
     return getattr(importlib.import_module(module), dictionary)

@@ -1,4 +1,4 @@
-"""VGG19's layers by name, before any network is there."""
+"""VGG19's layers by name, without a network."""
 
 from __future__ import annotations
 

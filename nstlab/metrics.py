@@ -1,6 +1,6 @@
-"""How far pictures are apart, and vectors; none of it knows a network.
+"""Distances between pictures and between vectors, without a network.
 
-Each says its range, which direction is better, and what it is blind to.
+Each states its range, which direction is better, and what it is blind to.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ def _grey_levels(image: torch.Tensor) -> torch.Tensor:
 
 
 def rmse(image: torch.Tensor, other: torch.Tensor) -> float:
-    """Root mean square difference of two pictures in [0, 1] units, clamped, in grey levels: in [0, 255].
+    """Root mean square difference of two pictures in [0, 1] units, clamped; in grey levels, 0 to 255.
 
-    Symmetric; 0 for equal ones. Blind to structure: two equally good paintings may be far apart. From two
-    initial values that differ by one grey level's noise it is about 7 already.
+    Symmetric; 0 for equal pictures. Blind to structure: two equally good paintings may be far apart. Noise of one
+    grey level in the initial value already makes it about 7.
     """
     return float((_grey_levels(image) - _grey_levels(other)).square().mean().sqrt())
 
 
 def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
-    """10·log₁₀(1 / mean squared error) of two pictures in [0, 1] units, clamped: in dB; ∞ for equal ones.
+    """10·log₁₀(1 / mean squared error) of two pictures in [0, 1] units, clamped; in dB, ∞ for equal pictures.
 
-    White noise against a photograph has about 8; above 30 the eye sees little difference.
+    About 8 for white noise against a photograph; above 30 the eye sees little difference.
 
     >>> round(psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1)), 3)
     20.0
@@ -42,7 +42,7 @@ def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
 
 
 def similarity(image: torch.Tensor, target: torch.Tensor) -> float:
-    """SSIM of two pictures (1, 3, H, W) in [0, 1] units, clamped: 1 for equal ones (Wang et al. 2004, σ = 1.5)."""
+    """SSIM of two pictures (1, 3, H, W) in [0, 1] units, clamped; 1 if they are equal (Wang et al. 2004, σ = 1.5)."""
     a, b = (_grey_levels(t)[0].permute(1, 2, 0).numpy() / 255 for t in (image, target))
     return float(
         structural_similarity(
@@ -52,10 +52,10 @@ def similarity(image: torch.Tensor, target: torch.Tensor) -> float:
 
 
 def colour_distance(image: torch.Tensor, other: torch.Tensor) -> float:
-    """Mean over R, G, B of the 1-Wasserstein distance of their histograms, in grey levels: in [0, 255].
+    """Mean over R, G, B of the 1-Wasserstein distance between two pictures' histograms; in grey levels, 0 to 255.
 
-    The mean distance of sorted pixels, (1, 3, H, W) in [0, 1] each, clamped; sizes may differ. Symmetric; 0 for
-    equal histograms. Blind to positions and to which red goes with which green.
+    This is the mean distance of the sorted pixels. Both pictures are (1, 3, H, W) in [0, 1], clamped; sizes may
+    differ. Symmetric; 0 for equal histograms. Blind to positions and to which red goes with which green.
 
     >>> colour_distance(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 2, 2))
     255.0
@@ -66,10 +66,10 @@ def colour_distance(image: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def distances(pictures: Sequence[torch.Tensor]) -> np.ndarray:
-    """`rmse` of every two pictures: (n, n), in grey levels.
+    """`rmse` of each pair of pictures: (n, n), in grey levels.
 
-    Pictures of one shape in several sizes are compared at the smaller size; those of other proportions cannot be
-    compared pixel by pixel, and have NaN.
+    Two sizes of the same shape are compared at the smaller one. Different proportions cannot be compared pixel by
+    pixel and give NaN.
 
     >>> distances([torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.1)])[0, 1].round(1)
     np.float64(25.5)
@@ -86,7 +86,7 @@ def distances(pictures: Sequence[torch.Tensor]) -> np.ndarray:
 
 
 def _resized_to(picture: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor | None:
-    """A picture at another size; None if the proportions differ by more than rounding."""
+    """A picture at another size; None if its proportions differ by more than rounding."""
     height, width = picture.shape[2:]
     if abs(height * shape[1] - width * shape[0]) > max(height, width) + max(shape):
         return None
@@ -96,9 +96,8 @@ def _resized_to(picture: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor |
 def angles(a: torch.Tensor, b: torch.Tensor | None = None) -> torch.Tensor:
     """θ, in degrees, between the rows of a (N, P) and of b (K, P; None: a): cos θ_ij = ⟨a_i, b_j⟩ / ‖a_i‖‖b_j‖.
 
-    (N, K), from 0 to 180, and to 90 after a ReLU. A row of zeros has no direction: it is at 90 from all others.
-    Of a channel's activations at all positions it is Gedeon & Harris's distinctiveness (1991, section 3), without
-    their scaling.
+    (N, K), 0 to 180, or to 90 after a ReLU. A row of zeros has no direction: it is at 90 to all others. For
+    channels' activations at all positions this is Gedeon & Harris's distinctiveness (1991, section 3), unscaled.
 
     >>> angles(torch.tensor([[1.0, 0.0], [2.0, 2.0]])).round()
     tensor([[ 0., 45.],

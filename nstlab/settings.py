@@ -1,4 +1,4 @@
-"""Every knob of a run, declared once: its unit, its range, its default and what it means.
+"""Every knob of a run, declared once: its unit, range, default and meaning.
 
 The command line, the notebooks' parameter cells, the sliders and the sweeps all read it from here.
 """
@@ -18,7 +18,7 @@ from nstlab.layers import layer_names
 
 WEIGHTS_FORMATS = ("auto", "torchvision", "caffe", "grey")
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0}
-"""What `learning_rate=None` means; Adam's is in grey levels."""
+"""The meaning of `learning_rate=None`; Adam's is in grey levels."""
 
 _WEIGHT_OF_STYLE = "k_S is the weight of the style loss, and content always weighs 1 (notebook 06 translates)"
 OTHER_NAMES = {
@@ -28,11 +28,10 @@ OTHER_NAMES = {
     **dict.fromkeys(("epochs", "steps", "num_iterations", "num_steps"), "iterations"),
     **dict.fromkeys(("content_image", "content_path"), "content"),
     **dict.fromkeys(("style_image", "style_path"), "style"),
-    "tv_weight": "there is no term of total variation",
+    "tv_weight": "there is no total variation term",
     "model": "weights",
 }
-"""What other tools call a knob -> what to say."""
-
+"""Another tool's name for a knob -> what to say."""
 
 _PATH = {"rebuilds": False}
 _EXTENT = {"shapes": False, "rebuilds": False}
@@ -42,11 +41,11 @@ _REDUCTION = {"family": "reduction"}
 
 
 class Settings(BaseModel):
-    """What shapes one transfer. Frozen, validated; to and from JSON as any pydantic model.
+    """All that shapes one transfer. Frozen and validated; to and from JSON like any pydantic model.
 
-    Raises RequestError, in one line, for an unknown name (the nearest known one is named) or for a value
-    out of range, and its kind Contradiction for values that do not go together. A picture is a sample's name or a
-    path; a path is made absolute at once.
+    Raises RequestError, in one line, for an unknown name (suggesting the nearest known one) or a value out of range,
+    and its subclass Contradiction for values that do not go together. A picture is a sample's name or a path; a path
+    is made absolute at once.
 
     >>> Settings(k_S=300, init="white_noise").changed()
     {'k_S': 300.0, 'init': 'white_noise'}
@@ -54,11 +53,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    content: str = setting("astronaut", "the picture that is painted: a sample's name or a path", judged=True)
-    style: str = setting("swirl", "the picture whose style is taken: a sample's name or a path", judged=True)
+    content: str = setting("astronaut", "the picture to paint: a sample's name or a path", judged=True)
+    style: str = setting("swirl", "the picture to take the style from: a sample's name or a path", judged=True)
     size: int = setting(256, "the longer side of the result", "pixels", judged=True, ge=32, le=8192)
     style_size: int | None = setting(
-        None, "the longer side of the style picture; none: as `size`", "pixels", **_NETWORK, judged=True, ge=32, le=8192
+        None, "the longer side of the style picture; none: `size`", "pixels", **_NETWORK, judged=True, ge=32, le=8192
     )
     k_S: float = setting(
         1000.0,
@@ -70,11 +69,11 @@ class Settings(BaseModel):
         le=1e12,
     )
     k_S_changes: tuple[tuple[int, Annotated[float, Field(ge=0, le=1e12)]], ...] = setting(
-        (), "k_S from an iteration on, where it was changed on the way: 40:300,80:10", **_PATH
+        (), "k_S from given iterations on, if it was changed during the run: 40:300,80:10", **_PATH
     )
     init: str = setting("content", "the initial value: the picture at iteration 0")
     iterations: int = setting(
-        300, "the iteration to reach; what is stored is not computed again", "iterations", **_EXTENT, ge=0, le=10**7
+        300, "the iteration to reach; stored ones are not computed again", "iterations", **_EXTENT, ge=0, le=10**7
     )
     optimizer: Literal["lbfgs", "adam"] = setting("lbfgs", "the optimiser", **_OPTIMISER)
     learning_rate: float | None = setting(
@@ -84,90 +83,82 @@ class Settings(BaseModel):
         20, "how many past steps L-BFGS remembers (see nstlab.optimise)", "iterations", **_OPTIMISER, ge=1, le=200
     )
     content_layers: tuple[str, ...] = setting(
-        ("relu4_2",), "layers whose activations are to match the content's", family="layers", judged=True
+        ("relu4_2",), "layers whose activations should match the content's", family="layers", judged=True
     )
     style_layers: tuple[str, ...] = setting(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
-        "layers whose Grams are to match the style's",
+        "layers whose Grams should match the style's",
         family="layers",
         judged=True,
     )
     style_layer_weights: tuple[float, ...] | Literal["balanced"] | None = setting(
-        None, "one weight a style layer; none: 1 each; balanced: each layer's Gram counts the same", family="layers"
+        None, "one weight per style layer; none: 1 each; balanced: each layer's Gram counts equally", family="layers"
     )
     style_loss: str = setting(
-        "gram", "how two activations' styles are compared (see nstlab.optimise.losses)", **_NETWORK
+        "gram", "how the styles of two activations are compared (see nstlab.optimise.losses)", **_NETWORK
     )
-    content_loss: str = setting("l2", "how two activations are compared: by squares, or by amounts", **_NETWORK)
+    content_loss: str = setting("l2", "how two activations are compared: by squares or absolute values", **_NETWORK)
     pooling: Literal["max", "average"] = setting(
-        "max", "how the network halves its resolution", **_NETWORK, judged=True
+        "max", "how the network halves the resolution", **_NETWORK, judged=True
     )
     weights: str = setting(
         "original-8bit", "the network: original-8bit, torchvision, random, or a path", **_NETWORK, judged=True
     )
     weights_format: Literal[WEIGHTS_FORMATS] = setting(
-        "auto", "what a weights file expects of its pixels, if its numbers do not tell", **_NETWORK, judged=True
+        "auto", "the pixels that a weights file expects, if its numbers do not tell", **_NETWORK, judged=True
     )
     reduction: str | None = setting(
-        None, "how the network is made smaller; none: it stays whole (see nstlab.reduction)", **_REDUCTION
+        None, "how the network is made smaller; none: not at all (see nstlab.reduction)", **_REDUCTION
     )
-    amount: float = setting(0.0, "the share of its channels that each layer loses", **_REDUCTION, ge=0, lt=1)
+    amount: float = setting(0.0, "the fraction of its channels that each layer loses", **_REDUCTION, ge=0, lt=1)
     angle: float | None = setting(
         None,
-        "distinctiveness: channels closer than this are merged, in place of an amount",
+        "distinctiveness: merge channels closer than this, instead of an amount",
         "degrees",
         **_REDUCTION,
         gt=0,
         le=90,
     )
-    refit: bool = setting(False, "whether the next layer is fitted anew by least squares to what it lost", **_REDUCTION)
+    refit: bool = setting(False, "whether least squares refits the next layer to make up for the loss", **_REDUCTION)
     reduced_blocks: tuple[Annotated[int, Field(ge=1, le=5)], ...] = setting(
         (1, 2, 3, 4, 5), "the blocks of the network that lose channels", **_REDUCTION
     )
     calibration: Literal["pair", "samples"] = setting(
-        "pair", "the pictures that channels are judged by: content and style, or eight sample pictures", **_REDUCTION
+        "pair", "the pictures to judge channels by: content and style, or eight sample pictures", **_REDUCTION
     )
     bits: int | None = setting(
         None,
-        "weight sharing: each layer has at most 2^bits different weights; none: as they are",
+        "weight sharing: each layer has at most 2^bits different weights; none: unchanged",
         "bits",
         **_REDUCTION,
         ge=1,
         le=8,
     )
-    sparsity: float = setting(0.0, "weight sharing: the share of single weights set to 0", **_REDUCTION, ge=0, lt=1)
+    sparsity: float = setting(0.0, "weight sharing: the fraction of weights set to 0", **_REDUCTION, ge=0, lt=1)
     gradient_kept: float = setting(
-        1.0,
-        "minimal effort: the share of a gradient that is passed back at each position",
-        **_REDUCTION,
-        gt=0,
-        le=1,
+        1.0, "minimal effort: the fraction of a gradient that each position passes back", **_REDUCTION, gt=0, le=1
     )
     scales: int = setting(
-        1,
-        "coarse to fine: how many sizes, each twice the one before, the last is `size`",
-        family="optimiser",
-        ge=1,
-        le=6,
+        1, "coarse to fine: the number of sizes, each twice the last, ending at `size`", family="optimiser", ge=1, le=6
     )
     scale_iterations: int = setting(
-        60, "iterations at each of the smaller sizes", "iterations", family="optimiser", ge=1, le=10**6
+        60, "the iterations at each smaller size", "iterations", family="optimiser", ge=1, le=10**6
     )
     convolution: Literal["auto", "plain"] = setting(
         "auto", "auto: the fastest for each shape; plain: torch's own, the reference", **_NETWORK
     )
     precision: Literal["float32", "tf32", "bfloat16"] = setting(
-        "float32", "of the convolutions; tf32 and bfloat16 are for CUDA devices that have them", **_NETWORK
+        "float32", "of the convolutions; tf32 and bfloat16 need a CUDA device that has them", **_NETWORK
     )
     seed: int = setting(
-        0, "the seed of the white noise, and of whatever else is drawn", family="optimiser", judged=True, ge=0, lt=2**63
+        0, "the seed of the white noise and all other random numbers", family="optimiser", judged=True, ge=0, lt=2**63
     )
     device: str = setting(
         "auto", "auto, cpu, cuda, cuda:1, mps", **_NETWORK, shapes=False, pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"
     )
     frame_every: int | None = setting(
         None,
-        "store a frame every so many iterations, besides 0, 1, 2, 5, 10, 20, 50, ...",
+        "store a frame every this many iterations, besides 0, 1, 2, 5, 10, 20, 50, ...",
         "iterations",
         **_EXTENT | {"family": "optimiser"},
         ge=1,
@@ -188,9 +179,9 @@ class Settings(BaseModel):
 
     @classmethod
     def from_text(cls, pairs: dict[str, str], base: Settings | None = None) -> Settings:
-        """Settings from text, as a command line has it: lists as a,b,c; `none` for none.
+        """Settings from text, as on a command line: lists as a,b,c; `none` for None.
 
-        base: where the other settings come from (None: the defaults). `as_text` is the way back.
+        base: the other settings (None: the defaults). `as_text` is the inverse.
 
         >>> Settings.from_text({"style_layers": "relu1_1,relu2_1", "style_size": "none"}).style_layers
         ('relu1_1', 'relu2_1')
@@ -199,15 +190,15 @@ class Settings(BaseModel):
         return base.with_(**values) if base else cls(**values)
 
     def changed(self) -> dict[str, Any]:
-        """The settings that are not at their default, as plain JSON values."""
+        """The settings that differ from their defaults, as plain JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def with_(self, **values: Any) -> Settings:
-        """These settings with some of them changed, validated like new ones."""
+        """These settings with some changed, validated again."""
         return type(self)(**(self.model_dump() | values))
 
     def k_S_at(self, iteration: int) -> float:
-        """The k_S in force at an iteration, `k_S_changes` counted in.
+        """The k_S in force at an iteration, including `k_S_changes`.
 
         >>> settings = Settings(k_S=1000, k_S_changes="40:300")
         >>> settings.k_S_at(39), settings.k_S_at(40)
@@ -216,12 +207,12 @@ class Settings(BaseModel):
         return ([self.k_S] + [k_S for start, k_S in self.k_S_changes if start <= iteration])[-1]
 
     def of_picture(self, iteration: int) -> Settings:
-        """What makes the picture at an iteration, and nothing that does not shape it: what rides inside a PNG."""
+        """Only the settings that shape the picture at an iteration, as stored inside a PNG."""
         changes = tuple(change for change in self.k_S_changes if change[0] < iteration)
         return self.with_(iterations=iteration, k_S_changes=changes, frame_every=None, device="auto")
 
     def term_weights(self, iteration: int = 0) -> dict[str, float]:
-        """The weights of the loss's terms at an iteration, by name: content weighs 1.
+        """The weights of the loss terms at an iteration, by name; content's is 1.
 
         >>> Settings(k_S=300).term_weights()
         {'content': 1.0, 'style': 300.0}
@@ -230,7 +221,7 @@ class Settings(BaseModel):
         return weights | {"style": self.k_S_at(iteration)}
 
     def terms_in(self, columns: Iterable[str]) -> dict[str, str]:
-        """The terms among the columns of a history, each with how a figure calls it once it is weighed.
+        """The terms among the columns of a history, each with a figure's label for it, weight included.
 
         >>> Settings().terms_in(["iteration", "seconds", "total", "content", "style", "relu1_1"])
         {'content': 'content', 'style': 'k_S · style'}
@@ -241,7 +232,7 @@ class Settings(BaseModel):
 
     @property
     def step_length(self) -> float:
-        """The learning rate that is meant: `learning_rate`, or else the optimiser's own."""
+        """The learning rate in force: `learning_rate`, or the optimiser's default."""
         return self.learning_rate or LEARNING_RATES[self.optimizer]
 
     @field_validator("k_S_changes", mode="before")
@@ -256,7 +247,7 @@ class Settings(BaseModel):
     def _in_order(cls, changes: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
         iterations = [iteration for iteration, _ in changes]
         if iterations != sorted(set(iterations)) or (iterations and iterations[0] < 1):
-            raise ValueError("the iterations of the changes must rise, from 1 on")
+            raise ValueError("the iterations of the changes must start at 1 or later and increase")
         return changes
 
     @field_validator("content_layers", "style_layers", "style_layer_weights", "reduced_blocks", mode="before")
@@ -296,7 +287,7 @@ class Settings(BaseModel):
     @field_validator(*NAMED)
     @classmethod
     def _named(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """A name that a function stands for; the default is one, without looking."""
+        """A name in NAMED's dictionary; the default is accepted without importing it."""
         name = info.field_name
         if value == cls.model_fields[name].default or value in (known := named(name)):
             return value
@@ -307,7 +298,7 @@ class Settings(BaseModel):
         raise ValueError(str(unknown(name.replace("_", " "), value, known)))
 
     def size_at(self, iteration: int) -> int:
-        """The longer side of the picture at an iteration, in pixels: smaller ones first if there are `scales`.
+        """The longer side of the picture at an iteration, in pixels; with `scales` it starts smaller.
 
         >>> [Settings(size=256, scales=3, scale_iterations=60).size_at(k) for k in (0, 59, 60, 120, 500)]
         [64, 64, 128, 256, 256]
@@ -319,9 +310,9 @@ class Settings(BaseModel):
     def _agree(self) -> Settings:
         smallest = min(self.size, self.style_size or self.size) / 2 ** (self.scales - 1)
         if self.scales > 1 and smallest < 32:
-            raise ValueError(f"scales = {self.scales}: the smallest of the sizes would be under 32 pixels")
+            raise ValueError(f"scales = {self.scales}: the smallest size would be under 32 pixels")
         if not self.content_layers and not self.style_layers:
-            raise ValueError("content_layers and style_layers are both empty: nothing is left to optimise")
+            raise ValueError("content_layers and style_layers are both empty: there is nothing to optimise")
         if self.weights_format != "auto" and not Path(self.weights).is_absolute():
             raise ValueError(f"weights_format = {self.weights_format}: needs weights = the path of a file")
         weights = self.style_layer_weights
@@ -331,31 +322,28 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _reduces(self) -> Settings:
-        """A knob of reductions is turned only with one that has it."""
-        fields = type(self).model_fields
-        turned = [
-            n for n in names_where(family="reduction") if n != "reduction" and getattr(self, n) != fields[n].default
-        ]
-        for name in turned:
+        """A reduction's knob may be changed only with a reduction that has it."""
+        changed = self.changed()
+        for name in (n for n in names_where(family="reduction") if n in changed and n != "reduction"):
             techniques = named("reduction")
             if self.reduction is None or name not in techniques[self.reduction].knobs:
                 owners = " or ".join(owner for owner, technique in techniques.items() if name in technique.knobs)
                 chosen = f"not {self.reduction}" if self.reduction else "and there is none"
                 raise ValueError(f"{name} = {getattr(self, name)}: needs reduction = {owners}, {chosen}")
         if self.angle is not None and self.amount > 0:
-            raise ValueError("angle and amount both say where merging ends: give one of them")
+            raise ValueError("angle and amount both say where merging stops: give one of them")
         if len(set(self.reduced_blocks)) < len(self.reduced_blocks) or not self.reduced_blocks:
             raise ValueError("reduced_blocks must name at least one of the blocks 1 to 5, each once")
         return self
 
 
 def knob(name: str) -> Knob:
-    """What stands at a setting's declaration."""
+    """What a setting's declaration says."""
     return Settings.model_fields[name].json_schema_extra["knob"]
 
 
 def choices(name: str) -> tuple[str, ...]:
-    """The names that a setting may have; none for a setting whose values are no names, such as a number.
+    """The names that a setting can take; () for a setting without names, such as a number.
 
     >>> choices("optimizer"), choices("size")
     (('lbfgs', 'adam'), ())
@@ -365,7 +353,7 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def names_where(**wanted: Any) -> tuple[str, ...]:
-    """The settings, in the order of their declaration, whose Knob has these values (True: anything but nothing).
+    """The settings, in order of declaration, whose Knob has these values (True: any value that is true).
 
     >>> names_where(shapes=False), names_where(term=True)
     (('iterations', 'device', 'frame_every'), ('k_S',))
@@ -400,17 +388,17 @@ def _may_be_none(name: str) -> bool:
 
 
 def _name_or_path(value: str) -> str:
-    """A bare word is a name and stays; anything with a folder or an ending is a path, made absolute."""
+    """A bare word is a name and stays; anything with a folder or an ending is a path and becomes absolute."""
     if not value or "\0" in value:
-        raise ValueError("a name or a path is needed")
+        raise ValueError("give a name or a path")
     if re.match(r"[A-Za-z]{2,}://", value):
-        raise ValueError(f"{value[:80]} is an address, and nothing is downloaded: save the file and give its path")
+        raise ValueError(f"{value[:80]} is a web address: download the file and give its path")
     try:
         value.encode()
         path = Path(value).expanduser()
     except UnicodeEncodeError:
-        raise ValueError("the name of the file is not valid UTF-8: rename it") from None
-    except RuntimeError as error:  # ~somebody who is not there
+        raise ValueError("the file's name is not valid UTF-8: rename it") from None
+    except RuntimeError as error:  # ~somebody unknown
         raise ValueError(str(error)) from None
     is_path = path.suffix or path.is_absolute() or len(path.parts) > 1 or value.startswith((".", "~"))
     return str(path.absolute()) if is_path else value
@@ -427,6 +415,6 @@ def _one_line(fault: dict[str, Any]) -> str:
         message = f"should be one of {Settings.model_fields[name].description}"
     try:
         value = " ".join(repr(fault["input"]).split())
-    except (ValueError, RecursionError):  # an integer of more than 4300 digits, a list that holds itself
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits, a list that contains itself
         value = type(fault["input"]).__name__
     return f"{name} = {value[:80]}: {message}"

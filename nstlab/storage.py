@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and files that are files: no links, pipes or devices."""
+"""Files written whole or not at all; files read only if they are regular: no links, pipes or devices."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MOST_JSON = 1 << 20  # bytes of a run.json or the like: a real one has a few thousand
-DEEPEST = 20  # brackets within brackets in one; a real one has four
+MOST_JSON = 1 << 20  # bytes of a run.json or similar: a real one has a few thousand
+DEEPEST = 20  # nested brackets in one; a real one has four
 
 
 class Damaged(ValueError):
-    """A file's content is not what nstlab writes; the message says in one line what is wrong with it."""
+    """A file's content is not what nstlab writes; the message says in one line what is wrong."""
 
 
 class Newer(ValueError):
-    """A file was written by a newer nstlab, in a format that this one does not know."""
+    """A newer nstlab wrote the file, in a format unknown to this one."""
 
 
 def home() -> Path:
-    """The project's root, where `data/` and `out/` are: NSTLAB_HOME, or the folder that holds the package."""
+    """The project's root, with `data/` and `out/`: NSTLAB_HOME, or the folder that contains the package."""
     chosen = os.environ.get("NSTLAB_HOME")
     return Path(chosen).absolute() if chosen else Path(__file__).resolve().parents[1]
 
@@ -38,16 +38,16 @@ def out_folder(out: str | Path | None = None) -> Path:
 
 
 def _flags(*names: str) -> int:
-    """Flags of os.open, those that this system knows (Windows has neither O_NONBLOCK nor O_NOFOLLOW)."""
+    """Those flags of os.open that this system has (Windows has neither O_NONBLOCK nor O_NOFOLLOW)."""
     return sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", *names))
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`; forced to the disk and renamed into place when the block ends well.
+    """A temporary file next to `path`; flushed to disk and renamed to `path` when the block ends well.
 
-    Whoever reads `path`, at any moment and after any crash, sees the old bytes or the new ones. The file beside it
-    is made anew under a name that nobody can have prepared, so nothing is written through a link.
+    Anyone who reads `path`, at any moment and after any crash, sees either the old bytes or the new ones. The
+    temporary name cannot be guessed, so nothing is written through a link.
     """
     beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flags("O_NOFOLLOW"), 0o666)
@@ -64,24 +64,24 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path` as a whole (see `whole_file`)."""
+    """Write `data` to `path`, whole or not at all (see `whole_file`)."""
     with whole_file(path) as file:
         file.write(data)
 
 
 def parts(folder: Path) -> list[Path]:
-    """What a killed process has left of files that it was writing in a folder."""
+    """The temporary files that a killed process left in a folder."""
     return [path for path in folder.glob(".*.part") if is_regular(path)]
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """A file opened to be added to, unbuffered. Raises OSError for a link or what is no file."""
+    """A file opened for appending, unbuffered. Raises OSError unless it is a regular file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | _flags("O_NOFOLLOW", "O_NONBLOCK"))
     return open(descriptor, "ab", buffering=0)
 
 
 def is_regular(path: Path) -> bool:
-    """Whether there is a file of that name: no link, folder, pipe or device."""
+    """Whether this is a file, not a link, folder, pipe or device."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -90,19 +90,19 @@ def is_regular(path: Path) -> bool:
 
 @contextmanager
 def open_regular(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
-    """A file opened to be read, of at most `most` bytes. Raises OSError, for what is no regular file too.
+    """A file opened for reading, of at most `most` bytes. Raises OSError, also if it is not a regular file.
 
-    What is no file (a pipe, /dev/zero) would block or never end, and so may a file of /proc, which says that it is
-    empty: it is read as empty. A link to a file is as good as the file.
+    A pipe or /dev/zero would block or never end, and so might a file in /proc: it reports no bytes and is read as
+    empty. A link to a file is as good as the file.
     """
-    kind = os.stat(path).st_mode  # before it is opened: opening a device may do something
+    kind = os.stat(path).st_mode  # checked first: opening a device may do something
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
     if not stat.S_ISREG(kind):
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _flags("O_NONBLOCK"))) as file:
         if most is not None and os.fstat(file.fileno()).st_size > most:
-            raise OSError(errno.EFBIG, f"is larger than the {most:,} bytes that it may have", str(path))
+            raise OSError(errno.EFBIG, f"has more than {most:,} bytes", str(path))
         yield file
 
 
@@ -113,7 +113,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON that may come from anywhere, as plain values. Raises Damaged for what is none, is too deep or too long."""
+    """JSON from any source, as plain values. Raises Damaged if it is not JSON, too deep or too long."""
     if len(text) > MOST_JSON:
         raise Damaged(f"its JSON has more than {MOST_JSON:,} characters")
     try:
@@ -128,7 +128,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _depth(text: str) -> int:
-    """How deeply brackets are nested, those in strings left out."""
+    """How deeply brackets are nested, not counting those in strings."""
     deepest = depth = 0
     for bracket in re.findall(r"[][{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
         depth += 1 if bracket in "[{" else -1
@@ -137,7 +137,7 @@ def _depth(text: str) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force a folder's renames to the disk (Windows has no such call and needs none)."""
+    """Flush a folder's renames to disk (Windows has no such call and needs none)."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -147,7 +147,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file so that nothing reads it again and nothing is lost; returns its new path."""
+    """Rename a damaged file, so that nothing reads it and nothing is lost; returns its new path."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1

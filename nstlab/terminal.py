@@ -1,4 +1,4 @@
-"""Text on its way to a terminal: what comes from files must not clear the screen or pass for a line of ours."""
+"""Text for a terminal: text from files must not clear the screen or pose as a line of ours."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import click
 
-HARMLESS = {"\u200c", "\u200d"}  # joiners, which emoji and some scripts need; str.isprintable says no to them
+HARMLESS = {"\u200c", "\u200d"}  # joiners for emoji and some scripts; str.isprintable says no to them
 
 
 def printable(text: str) -> str:
-    r"""The text on one line, its control characters (and those that turn the order of letters) written out.
+    r"""The text on one line, with control characters (and those that reverse the letters' order) written out.
 
     >>> printable("a\x1b[2Jb\nc")
     'a\\x1b[2Jb\\nc'
@@ -21,7 +21,7 @@ def printable(text: str) -> str:
 
 
 def say(text: str, err: bool = False) -> None:
-    """Print one line; nothing in it, wherever it comes from, is more than text."""
+    """Print one line, in which everything is plain text."""
     click.echo(printable(text), err=err)
 
 
@@ -30,7 +30,7 @@ def _shows(character: str) -> bool:
 
 
 def shell_words(words: Iterable[str]) -> str:
-    r"""Words as a command line that a shell reads as these words; with control characters, as bash and zsh do.
+    r"""A command line that a shell splits into these words; control characters are quoted as in bash and zsh.
 
     >>> print(shell_words(["show", "my picture.png", "a\nb"]))
     show 'my picture.png' $'a\nb'
@@ -49,7 +49,7 @@ def _escape(character: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use.
+    """Seconds in the unit that a person would choose.
 
     >>> duration(0.04), duration(7.2), duration(75), duration(9000)
     ('0.04 s', '7 s', '1 min 15 s', '2 h 30 min')

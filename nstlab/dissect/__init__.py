@@ -1,9 +1,9 @@
-"""What a layer does to a picture, measured with the network as it is; activations are in grey levels.
+"""What a layer does to a picture, measured on the unmodified network; activations are in grey levels.
 
 cards.py            a card for each layer, position, feature
 features.py         statistics, spectra, the places that excite a feature
 favourites.py       the picture that a feature likes best
-reconstructions.py  what survives in a layer: runs
+reconstructions.py  runs that show what a layer keeps
 gradients.py        which term pulls
 """
 

@@ -1,4 +1,4 @@
-"""A card for each layer, each position, each feature: what they do to a picture, measured."""
+"""A card for each layer, each position and each feature: measurements of what they do to a picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from nstlab.dissect.features import (
     top_patches,
     zeros,
 )
-from nstlab.errors import RequestError
 from nstlab.network import VGG19, Box, Layer, position_at, receptive_box
 from nstlab.optimise import gram
 
@@ -41,12 +40,11 @@ def activations(net: VGG19, image: torch.Tensor) -> dict[str, torch.Tensor]:
 class LayerCard:
     """One layer and one picture, on a page.
 
-    layer, image (1, 3, H, W) in [0, 1]; size: (H_l, W_l) positions; megabytes: of the activation; zeros: its
-    share of zeros; dead: how many features are 0 (or below) everywhere in this picture; statistics: as
-    `feature_statistics`; features, maps: the telling features (largest deviation first, the outer eighth of the
-    picture left out) and their maps (n, H_l, W_l); histogram: of the layer's input and output; patches: of the
-    first features, strongest first; gram: of the `strongest` features, by energy; spectrum: of the Gram of all
-    features.
+    layer, image (1, 3, H, W) in [0, 1]; size: (H_l, W_l) positions; megabytes: of the activation; zeros: the
+    fraction of zeros in it; dead: the number of features that are nowhere above 0 in this picture; statistics: as
+    `feature_statistics`; features, maps: the features that vary most (ignoring the outer eighth of the picture) and
+    their maps (n, H_l, W_l); histogram: of the layer's input and output; patches: of the first features, strongest
+    first; gram: of the `strongest` features, by energy; spectrum: of the Gram of all features.
     """
 
     layer: Layer
@@ -75,12 +73,12 @@ def layer_card(net: VGG19, image: torch.Tensor, name: str) -> LayerCard:
 
 
 def layer_cards(net: VGG19, image: torch.Tensor, names: Iterable[str] | None = None) -> Iterator[LayerCard]:
-    """The cards of some layers (None: all 37), in the network's order; it keeps two activations at a time."""
+    """The cards of some layers (None: all 37), in the network's order; keeps two activations at a time."""
     wanted = {net.layer(name).index for name in (names if names is not None else [la.name for la in net.layers])}
     image = image.to(net.mean)
     before = net.prepare(image)
     for layer in net.layers[: max(wanted, default=0)]:
-        with torch.no_grad():  # closed before each card is yielded: it would hold for whoever asks for the next one
+        with torch.no_grad():  # left before a card is yielded: the caller must not inherit it
             after = net.apply_layer(layer.name, before)
         if layer.index in wanted:
             yield _card(layer, image, before, after)
@@ -113,7 +111,7 @@ def _card(layer: Layer, image: torch.Tensor, before: torch.Tensor, after: torch.
 
 
 def _inside(activation: torch.Tensor) -> torch.Tensor:
-    """An activation without its outer eighth: some features answer to nothing but the border of zeros."""
+    """An activation without its outer eighth: some features respond only to the border of zeros."""
     rows, columns = (side // 8 for side in activation.shape[2:])
     return activation[:, :, rows : activation.shape[2] - rows, columns : activation.shape[3] - columns]
 
@@ -122,9 +120,9 @@ def _inside(activation: torch.Tensor) -> torch.Tensor:
 class Comparison:
     """One layer and two pictures: which features tell them apart.
 
-    means: (C, 2), each feature's mean in either picture, grey levels; contrast: (C,), the difference of the
-    means over the pooled deviation, positive where the first picture has more; features: the largest |contrast|
-    first; maps: {feature: (map in the first, map in the second)}.
+    means: (C, 2), each feature's mean in both pictures, in grey levels; contrast: (C,), the difference of the means
+    over the pooled deviation, positive if the first picture has more; features: the largest |contrast| first;
+    maps: {feature: (map in the first, map in the second)}.
     """
 
     layer: Layer
@@ -137,10 +135,10 @@ class Comparison:
 
 @torch.no_grad()
 def compare_layer(net: VGG19, first: torch.Tensor, second: torch.Tensor, name: str, count: int = 6) -> Comparison:
-    """The features of layer `name` that two pictures, (1, 3, H, W) in [0, 1] each, differ in most.
+    """The features of layer `name` in which two pictures, (1, 3, H, W) in [0, 1] each, differ most.
 
-    contrast_c = (μ_c - ν_c) / √((σ_c² + τ_c²)/2 + ε²), μ, σ of the first picture and ν, τ of the second; ε is a
-    tenth of the layer's root mean square deviation, so that features which hardly ever act do not lead the list.
+    contrast_c = (μ_c - ν_c) / √((σ_c² + τ_c²)/2 + ε²), with μ, σ of the first picture and ν, τ of the second. ε is a
+    tenth of the layer's root mean square deviation, so that features which are rarely active do not lead the list.
     """
     a, b = (net(net.prepare(image.to(net.mean)), keep=[name])[name] for image in (first, second))
     A, B = feature_statistics(a), feature_statistics(b)
@@ -161,8 +159,8 @@ def compare_layer(net: VGG19, first: torch.Tensor, second: torch.Tensor, name: s
 class PositionCard:
     """One pixel through all the layers.
 
-    row, column: the pixel; positions, boxes: by layer, the position that stands for it and what that sees;
-    excited: by layer, (feature, activation in grey levels, its share of that feature's maximum in the picture),
+    row, column: the pixel; positions, boxes: by layer, the position that stands for the pixel, and what it sees;
+    excited: by layer, (feature, activation in grey levels, fraction of that feature's maximum in the picture),
     the largest activation first.
     """
 
@@ -185,7 +183,7 @@ def position_card(
 ) -> PositionCard:
     """What the layers make of pixel (row, column) of a picture (1, 3, H, W) in [0, 1].
 
-    computed: the picture's `activations`, where they are at hand (it then answers in milliseconds).
+    computed: the picture's `activations`, if you have them (this then takes milliseconds).
     Raises RequestError for a pixel outside the picture.
     """
     computed = computed if computed is not None else activations(net, image)
@@ -198,7 +196,7 @@ def position_card(
         values, features = activation[0, :, i, j].topk(min(count, layer.features))
         highest = activation[0, features].amax((1, 2)).clamp_min(1e-12)
         rows = zip(features.tolist(), values.tolist(), (values / highest).tolist(), strict=True)
-        excited[name] = [(feature, value, share) for feature, value, share in rows if value > 0]
+        excited[name] = [row for row in rows if row[1] > 0]
     return PositionCard(image, row, column, positions, boxes, excited)
 
 
@@ -207,7 +205,7 @@ class FeatureCard:
     """One feature of one layer in one picture.
 
     map: (H_l, W_l) in grey levels; patches: the places that excite it most; inputs, kernels: the features of the
-    layer before that its convolution weighs most, and their kernels (n, 3, 3), for a conv or relu layer (none
+    previous layer that its convolution weighs most, and their kernels (n, 3, 3), for a conv or relu layer (none
     for a pool); nearest: (feature, angle in degrees) of the nearest other features.
     """
 
@@ -232,11 +230,10 @@ def feature_card(
 ) -> FeatureCard:
     """What feature `feature` of layer `name` sees in a picture (1, 3, H, W) in [0, 1].
 
-    computed: as for `position_card`. Raises RequestError for a layer or a feature that is not there.
+    computed: as for `position_card`. Raises RequestError for an unknown layer or feature.
     """
     layer = net.layer(name)
-    if not 0 <= feature < layer.features:
-        raise RequestError(f"{name} has features 0 to {layer.features - 1}, not {feature}")
+    layer.check_feature(feature)
     computed = computed if computed is not None else activations(net, image)
     angles = angle_to_others(computed[name], feature)
     others = [other for other in angles.argsort().tolist() if other != feature][:count]
@@ -259,8 +256,8 @@ def incoming_kernels(
 ) -> tuple[list[int], torch.Tensor]:
     """The inputs that a conv (or relu) feature listens to most in a picture, and their kernels (n, 3, 3).
 
-    Ranked by ‖W_ci‖₁ · mean|a_i|, a_i the input feature in this picture; conv1_1 gives red, green, blue in that
-    order. A pool has no weights: none, and (0, 3, 3).
+    Ranked by ‖W_ci‖₁ · mean|a_i|, a_i the input feature in this picture; for conv1_1 they are red, green, blue in
+    that order. A pool has no weights: [] and (0, 3, 3).
     """
     layer = net.layer(name)
     if layer.kind == "pool":

@@ -1,4 +1,4 @@
-"""The picture that a feature likes best, painted by the same optimisation with another objective."""
+"""The picture that a feature likes best: the same optimisation with another objective."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from nstlab.errors import RequestError
 from nstlab.network import VGG19
 from nstlab.optimise import make_optimizer, steps
 from nstlab.settings import Settings
 
 
 class _Favourite:
-    """-a + roughness of a picture: small where the mean activation of one feature is high.
+    """-a + roughness of a picture, a the mean activation of one feature.
 
-    Without regularisers the optimum is noise that no eye connects with anything. From the literature: total
-    variation and a bound on the pixels (Mahendran & Vedaldi 2015); jitter: the picture is shifted by a few pixels
-    before each look (Mordvintsev et al. 2015); and, where x is made, a gradient whose frequencies are weighed by
-    1/f (Olah et al. 2017).
+    Without regularisers the optimum is meaningless noise. From the literature: total variation and a bound on the
+    pixels (Mahendran & Vedaldi 2015); jitter, which shifts the picture by a few pixels before each look (Mordvintsev
+    et al. 2015); and, set up in `favourite`, a gradient with frequencies weighed by 1/f (Olah et al. 2017).
     """
 
     def __init__(self, net: VGG19, name: str, feature: int, settings: Settings, smoothness: float) -> None:
-        self.net, self.name, self.feature, self.settings = net, name, feature, settings
-        self.smoothness = smoothness
+        self.net, self.name, self.feature, self.smoothness = net, name, feature, smoothness
         self.shape = (settings.size, settings.size)
         self.jitter = max(1, min(8, net.layer(name).stride))
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -38,7 +35,7 @@ class _Favourite:
         activation = self.net(moved, keep=[self.name])[self.name][0, self.feature].mean()
         down, right = x.diff(dim=2), x.diff(dim=3)
         roughness = down.square().mean() + right.square().mean()
-        outside = (x.abs() - 128).clamp_min(0).square().mean()  # what no picture can show should not count
+        outside = (x.abs() - 128).clamp_min(0).square().mean()  # values that no picture can show should not count
         strength = activation.detach().abs().clamp_min(1.0)  # so that neither term drowns the other
         total = -activation / strength + self.smoothness * (roughness + outside)
         return {"total": total, "activation": activation, "roughness": roughness, "outside": outside}
@@ -53,20 +50,19 @@ def favourite(
     seed: int = 0,
     smoothness: float = 2e-4,
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """The picture that a feature likes best: (1, 3, size, size) in [0, 1] units, clamped, and its activation.
+    """The picture that a feature likes best, (1, 3, size, size) in [0, 1] units, clamped, and its activations.
 
-    Activation maximisation (Erhan et al. 2009) of the feature's mean over all positions, from the mean pixel with
-    a little noise, by Adam; the activations are one number an iteration, in grey levels. `smoothness` weighs the
-    mean squared difference between neighbouring pixels (in squared grey levels) against the activation. For a
-    relu layer the conv before it is maximised, for a ReLU at 0 gives no gradient to start from.
-    Raises RequestError for a layer or a feature that is not there.
+    Activation maximisation (Erhan et al. 2009): Adam maximises the feature's mean over all positions, starting from
+    the mean pixel with a little noise. The activations are one number per iteration, in grey levels. `smoothness`
+    weighs the mean squared difference between neighbouring pixels (in squared grey levels) against the activation.
+    For a relu layer the conv before it is maximised, since a ReLU at 0 gives no gradient to start from.
+    Raises RequestError for an unknown layer or feature.
 
     >>> favourite(load_vgg19("random", device="cpu"), "conv1_2", 3, size=32, iterations=2)[0].shape
     torch.Size([1, 3, 32, 32])
     """
     layer = net.layer(name)
-    if not 0 <= feature < layer.features:
-        raise RequestError(f"{name} has features 0 to {layer.features - 1}, not {feature}")
+    layer.check_feature(feature)
     source = "conv" + name[4:] if layer.kind == "relu" else name
     settings = Settings(optimizer="adam", learning_rate=6.0, size=size, iterations=iterations, seed=seed)
     noise = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
@@ -80,7 +76,7 @@ def favourite(
 
 
 def _pink(t: torch.Tensor) -> torch.Tensor:
-    """(…, H, W) with its frequencies weighed by 1/f, as those of photographs are; its overall size is kept."""
+    """(…, H, W) with its frequencies weighed by 1/f, as in photographs; its norm is kept."""
     rows = torch.fft.fftfreq(t.shape[-2], device=t.device)[:, None]
     columns = torch.fft.rfftfreq(t.shape[-1], device=t.device)[None]
     f = (rows.square() + columns.square()).sqrt().clamp_min(1 / max(t.shape[-2:]))

@@ -1,4 +1,4 @@
-"""What can be said of an activation in numbers: per feature, per layer, and where it is strongest."""
+"""An activation in numbers: per feature, per layer, and where it is strongest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINS = 80  # of a histogram
 
 
 def zeros(activation: torch.Tensor) -> float:
-    """The share of an activation that is exactly 0, in [0, 1]: after a ReLU, its sparsity.
+    """The fraction of an activation that is exactly 0, in [0, 1]: after a ReLU, its sparsity.
 
     >>> zeros(torch.tensor([[[[0.0, 2.0], [0.0, 0.0]]]]))
     0.75
@@ -26,7 +26,7 @@ def zeros(activation: torch.Tensor) -> float:
 
 @torch.no_grad()
 def feature_statistics(activation: torch.Tensor) -> pd.DataFrame:
-    """One row a feature of (1, C, H, W): mean, maximum, deviation (grey levels) and zeros (a share in [0, 1]).
+    """One row per feature of (1, C, H, W): mean, maximum, deviation (grey levels) and zeros (a fraction in [0, 1]).
 
     deviation is the root mean square distance from the mean over the positions.
 
@@ -47,17 +47,17 @@ def feature_statistics(activation: torch.Tensor) -> pd.DataFrame:
 
 @torch.no_grad()
 def dead_features(net: VGG19, images: Iterable[torch.Tensor], name: str) -> list[int]:
-    """The features of layer `name` that no position of any of the pictures brings above 0."""
+    """The features of layer `name` that are nowhere above 0 in any of the pictures."""
     highest = [net(net.prepare(image.to(net.mean)), keep=[name])[name].amax((0, 2, 3)) for image in images]
     return torch.nonzero(torch.stack(highest).amax(0) <= 0).flatten().tolist()
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The eigenvalues λ of a Gram matrix, largest first, in squared grey levels, and how many of them count.
+    """The eigenvalues λ of a Gram matrix, largest first, in squared grey levels, and how many of them matter.
 
     participation_ratio: (Σλ)²/Σλ²; entropy_rank: exp(-Σ p ln p), p = λ/Σλ (Roy & Vetterli 2007's effective
-    rank); ninety: the least number of eigenvalues that hold 90 % of Σλ. All three are k for k equal eigenvalues.
+    rank); ninety: the fewest eigenvalues that make up 90 % of Σλ. k equal eigenvalues give k for all three.
     """
 
     eigenvalues: np.ndarray
@@ -72,7 +72,7 @@ def spectrum(G: torch.Tensor) -> Spectrum:
     >>> round(spectrum(torch.diag(torch.tensor([5.0, 5.0, 0.0]))).entropy_rank, 6)
     2.0
     """
-    λ = torch.linalg.eigvalsh(G.detach().double().cpu()).flip(0).clamp_min(0)  # below 0 by rounding only
+    λ = torch.linalg.eigvalsh(G.detach().double().cpu()).flip(0).clamp_min(0)  # only rounding makes them negative
     total = float(λ.sum())
     if total == 0:
         return Spectrum(λ.numpy(), 0.0, 0.0, 0)
@@ -84,9 +84,9 @@ def spectrum(G: torch.Tensor) -> Spectrum:
 
 @torch.no_grad()
 def spectrum_of(activation: torch.Tensor) -> Spectrum:
-    """`spectrum(gram(activation))` of (1, N, H, W), from F Fᵀ or from Fᵀ F, whichever is the smaller matrix.
+    """`spectrum(gram(activation))` of (1, N, H, W), from F Fᵀ or Fᵀ F, whichever is smaller.
 
-    Both have the same eigenvalues but for zeros, and there are never more than M = H·W that are not zero.
+    Both have the same eigenvalues apart from zeros; at most M = H·W are not zero.
     """
     F = activation.flatten(2)[0].double()  # (N, M)
     N, M = F.shape
@@ -98,9 +98,9 @@ def spectrum_of(activation: torch.Tensor) -> Spectrum:
 
 @torch.no_grad()
 def angle_to_others(activation: torch.Tensor, feature: int) -> torch.Tensor:
-    """θ_j, (N,), in degrees: the angle between a feature and every feature j of the same layer, (1, N, H, W).
+    """θ_j, (N,), in degrees: the angle between a feature and every feature j of the same activation, (1, N, H, W).
 
-    After a ReLU between 0 (the same but for a factor) and 90 (never active together); see `nstlab.metrics.angles`.
+    After a ReLU from 0 (the same up to a factor) to 90 (never active together); see `nstlab.metrics.angles`.
     """
     F = activation.flatten(2)[0]  # (N, M)
     θ = angles(F, F[feature : feature + 1])[:, 0]
@@ -111,9 +111,9 @@ def angle_to_others(activation: torch.Tensor, feature: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Patch:
-    """A place that excites a feature: the activation there (grey levels), the position, the pixels seen.
+    """A place that excites a feature: the activation there (grey levels), the position, the pixels that it sees.
 
-    pixels: (1, 3, h, w) in [0, 1], the receptive field as far as it lies within the picture.
+    pixels: (1, 3, h, w) in [0, 1], the part of the receptive field inside the picture.
     """
 
     value: float
@@ -128,8 +128,8 @@ def top_patches(
 ) -> list[Patch]:
     """The pieces of a picture (1, 3, H, W) that excite a feature most, the strongest first.
 
-    `activation` is the layer's for that picture. Two patches are at least half a receptive field apart (else
-    they would all show one place), and the feature is above 0 there: there may be fewer than `count`.
+    `activation` is the layer's for that picture. Patches are at least half a receptive field apart (otherwise all
+    would show one place) and the feature is above 0 in each, so there may be fewer than `count`.
     """
     remaining = activation[0, feature].detach().clone()  # (H_l, W_l)
     apart = max(1, layer.receptive_field // (2 * layer.stride))
@@ -147,7 +147,7 @@ def top_patches(
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often a layer's input and output take which value: shares in [0, 1] between `edges` (grey levels)."""
+    """How often each value occurs in a layer's input and output: fractions in [0, 1] between `edges` (grey levels)."""
 
     edges: np.ndarray
     before: np.ndarray
@@ -155,7 +155,7 @@ class Histogram:
 
 
 def histogram(before: torch.Tensor, after: torch.Tensor) -> Histogram:
-    """The histograms of a layer's input and output over the same 80 bins, outermost 0.1 % on either side left out."""
+    """The histograms of a layer's input and output over the same 80 bins, without the outermost 0.1 % on each side."""
     samples = [_sample(t).numpy() for t in (before, after)]
     low, high = (float(np.quantile(np.concatenate(samples), q)) for q in (0.001, 0.999))
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
@@ -164,6 +164,6 @@ def histogram(before: torch.Tensor, after: torch.Tensor) -> Histogram:
 
 
 def _sample(t: torch.Tensor) -> torch.Tensor:
-    """At most 200,000 values, evenly spaced, so that a large layer's histogram costs no more than a small one's."""
+    """At most 200,000 evenly spaced values, so that a large layer's histogram costs no more than a small one's."""
     flat = t.detach().flatten()
     return flat[:: max(1, flat.numel() // 200_000)].float().cpu()

@@ -13,12 +13,11 @@ from nstlab.settings import Settings
 
 
 def gradient_shares(objective: Objective, x: torch.Tensor, weights: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Which term pulls on the picture: one row a term, or a part of one (content, then each style layer with k_S·w_l).
+    """Which term pulls on the picture: one row per term or part of one (content, then each style layer with k_S·w_l).
 
-    weights: of the terms, by name (None: those in force at iteration 0).
-    `x` is the picture (1, 3, H, W) in grey levels as the network takes it. With g_l = ∂(term)/∂x and g their
-    sum: norm = ‖g_l‖; share = ‖g_l‖ / Σ‖g_l‖; projection = ⟨g_l, g⟩/‖g‖², which sums to 1 and is negative for a
-    term that pulls against the others.
+    x: the picture (1, 3, H, W) in grey levels, as the network takes it; weights: of the terms, by name (None: those
+    at iteration 0). With g_l = ∂(term)/∂x and g their sum: norm = ‖g_l‖; share = ‖g_l‖ / Σ‖g_l‖; projection =
+    ⟨g_l, g⟩/‖g‖², which sums to 1 and is negative for a term that pulls against the others.
     """
     x = x.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -26,7 +25,7 @@ def gradient_shares(objective: Objective, x: torch.Tensor, weights: Mapping[str,
         weights = weights or objective.settings.term_weights()
         for name, term in objective.terms_of(x.shape[2:]).items():
             pulls |= {part: weights.get(name, 1.0) * losses[part] for part in term.parts or (name,)}
-        pulls = {name: pull for name, pull in pulls.items() if pull.requires_grad}  # a term without layers does not
+        pulls = {name: pull for name, pull in pulls.items() if pull.requires_grad}  # a term without layers has none
         gradients = [torch.autograd.grad(pull, x, retain_graph=True)[0].double() for pull in pulls.values()]
     g = torch.stack([gradient.flatten() for gradient in gradients])  # (terms, pixels)
     norms, whole = g.norm(dim=1), g.sum(0)
@@ -39,16 +38,15 @@ def gradient_shares(objective: Objective, x: torch.Tensor, weights: Mapping[str,
 
 
 def gradient_shares_along(settings: Settings, iterations: Sequence[int]) -> tuple[pd.DataFrame, torch.Tensor]:
-    """`gradient_shares` while a transfer runs, and the picture it ends with, (1, 3, H, W) in [0, 1] units, unclamped.
+    """`gradient_shares` at some iterations of a transfer, and its last picture, (1, 3, H, W) in [0, 1], unclamped.
 
-    One row an iteration asked for and term; columns iteration, term, norm, share, projection. Nothing is stored,
-    and no stored frame would do: it is clamped to what can be shown, and where the transfer has nearly arrived,
-    the gradient of the clamped picture is many times as long and another one.
-    Each is of the loss in force at that iteration. Raises RequestError for iterations that the transfer does not
-    reach.
+    One row per iteration and term; columns iteration, term, norm, share, projection. Each row is of the loss in force
+    at that iteration. Stored frames cannot replace this: they are clamped, and near convergence the gradient of the
+    clamped picture is many times longer and points elsewhere. Raises RequestError for iterations that the transfer
+    does not reach.
     """
     if not iterations or not 0 <= min(iterations) <= max(iterations) <= settings.iterations:
-        raise RequestError(f"the iterations to look at must be some of 0 to {settings.iterations}")
+        raise RequestError(f"the iterations to look at must be between 0 and {settings.iterations}")
     objective, x = set_up(settings)
     tables = []
     for step in steps(objective, x, make_optimizer(x, settings), settings):

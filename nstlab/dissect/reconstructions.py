@@ -1,7 +1,7 @@
-"""What survives in a layer: pictures made from its activations alone.
+"""What a layer keeps: pictures made from its activations alone.
 
-A reconstruction is a transfer with one term, so it is a `Run` like any other: stored, resumable, with its
-settings inside the PNG (Mahendran & Vedaldi 2015; Gatys, Ecker & Bethge 2016, figure 1).
+A reconstruction is a transfer with one term, so it is a `Run` like any other: stored, resumable, with its settings
+inside the PNG (Mahendran & Vedaldi 2015; Gatys, Ecker & Bethge 2016, figure 1).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nstlab.settings import Settings
 
 
 def content_reconstruction(picture: str, layer: str, **settings: Any) -> Settings:
-    """The settings of a content reconstruction: white noise is changed until F of one layer matches the picture's.
+    """The settings of a content reconstruction: white noise changes until one layer's F matches the picture's.
 
-    Minimises mean (F - P)² at `layer` alone. Further settings (size, iterations, seed ...) as `Settings`.
+    Minimises mean (F - P)² at `layer` alone. Other settings (size, iterations, seed ...) as in `Settings`.
 
     >>> content_reconstruction("astronaut", "relu4_2", size=64).content_layers
     ('relu4_2',)
@@ -36,10 +36,10 @@ def content_reconstruction(picture: str, layer: str, **settings: Any) -> Setting
 
 
 def style_reconstruction(picture: str, layers: Sequence[str], **settings: Any) -> Settings:
-    """The settings of a style reconstruction: white noise is changed until its Grams match the picture's.
+    """The settings of a style reconstruction: white noise changes until its Grams match the picture's.
 
-    The layers' losses are balanced unless told otherwise: with w_l = 1 relu4_1 alone would decide (it owns more
-    than nine tenths of the style gradient). Further settings as `Settings`.
+    The layers' losses are balanced by default: with w_l = 1 relu4_1 alone would decide (it accounts for more than
+    nine tenths of the style gradient). Other settings as in `Settings`.
 
     >>> style_reconstruction("astronaut", ["relu1_1", "relu2_1"], size=64).style_layers
     ('relu1_1', 'relu2_1')
@@ -53,10 +53,10 @@ def style_reconstruction(picture: str, layers: Sequence[str], **settings: Any) -
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A finished reconstruction and how near it came.
+    """A finished reconstruction and how close it came.
 
-    image, target: (1, 3, H, W) in [0, 1]; losses: the total over the iterations 0 ... N; psnr in dB and ssim in
-    [-1, 1], against the target; run: where it is stored.
+    run: where it is stored; image, target: (1, 3, H, W) in [0, 1]; losses: the total at the iterations 0 ... N;
+    psnr, in dB, and ssim, in [-1, 1]: of image and target.
     """
 
     run: Run
@@ -68,14 +68,14 @@ class Reconstruction:
 
     @property
     def left(self) -> float:
-        """The share of the loss of the noise that is left: 1 nothing done, 0 a perfect match of the layer."""
+        """The last loss over the first: 1 if nothing was done, 0 if the layer is matched perfectly."""
         return float(self.losses[-1] / self.losses[0]) if self.losses[0] > 0 else 0.0
 
 
 def reconstruct(settings: Settings, out: str | Path | None = None, progress: bool = False) -> Reconstruction:
-    """Run a reconstruction (or go on with it) and compare it with its picture.
+    """Run or resume a reconstruction and compare it with its picture.
 
-    out: the folder of runs (None: the project's out/). Raises RequestError or RunError as `Run.advance`.
+    out: the folder of runs (None: the project's out/). Raises RequestError or RunError like `Run.advance`.
     """
     run = Run(settings, out).advance(progress=progress)
     image = run.result

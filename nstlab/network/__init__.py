@@ -1,11 +1,11 @@
 """The network: a sequence of named functions from pictures to activations.
 
-vgg19.py             the 37 functions F1 ... F37, and how they are described
-weights.py           where their numbers come from; formats.py, weights_files.py: those of other tools, read safely
+vgg19.py             the 37 functions F1 ... F37 and their descriptions
+weights.py           where their weights come from; formats.py, weights_files.py: other tools' files, read safely
 convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows
 receptive_fields.py  what a position sees
 sparse_gradients.py  gradients of which only the strongest entries are passed back
-device.py            what there is to compute on
+device.py            the device to compute on
 """
 
 from nstlab.network.convolution import Kernels, algorithm, convolve, is_fast, nnpack

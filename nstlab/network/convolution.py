@@ -1,9 +1,9 @@
 """3x3 convolution with frozen weights, forward and backward, as fast as a CPU allows.
 
-The weights never change, so the gradient of a convolution is a convolution too, with the kernels turned by 180°
-and their two channel axes swapped: `Convolution` holds both. On a CPU, in float32, three algorithms take turns;
-which one follows from the shape alone (`algorithm`), never from a timing, so that a run's bytes do not depend on
-what else the machine was doing. Everywhere else, and with `convolution="plain"`, it is torch's conv2d.
+The weights never change, so the gradient of a convolution is a convolution too, with the kernels rotated by 180°
+and their two channel axes swapped: `Convolution` has both. On a CPU, in float32, one of three algorithms is chosen
+from the shape alone (`algorithm`), never from a timing, so that a run's bytes do not depend on what else the machine
+was doing. In all other cases, and with `convolution="plain"`, it is torch's conv2d.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import conv2d, pad
 
-FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, transforming costs more than it saves
-FEWEST_POSITIONS = 256  # with fewer, reading the transformed kernels, four times as many numbers, takes the time
-AT_A_TIME = 2**24  # values in and out; more go strip by strip, for the workspace is larger than both
-WINOGRAD_FROM = 64  # weights a position, from which NNPACK, which transforms its kernels anew each time, loses
+FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
+FEWEST_POSITIONS = 256  # with fewer, reading the transformed kernels (four times as many numbers) dominates
+AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the workspace is larger than both
+WINOGRAD_FROM = 64  # weights per position; with more, NNPACK loses: it transforms its kernels on every call
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """A 3x3 convolution with a border of zeros: (1, C, H, W), (N, C, 3, 3), (N,) -> (1, N, H, W).
 
-    torch's own, for any device and floating type: what the fast paths are measured against.
+    It is torch's, for any device and floating type: the reference for the fast paths.
     """
     return conv2d(x, weight, bias, padding=1)
 
@@ -30,10 +30,9 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
 def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
     """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
 
-    Measured on two AVX2 cores at 96, 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is the fastest where there
-    are many positions, Winograd F(4x4, 3x3) with kernels transformed once where there are many weights, the direct
-    convolution of oneDNN where there are few features or few positions. Without NNPACK (it is not on every
-    processor) oneDNN takes its place.
+    Measured on two AVX2 cores at 96, 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is fastest with many
+    positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
+    convolution with few features or few positions. oneDNN also replaces NNPACK on processors without it.
 
     >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 16, 16), algorithm(512, 512, 6, 6)
     ('onednn', 'winograd', 'onednn')
@@ -46,18 +45,18 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
 
 
 def nnpack() -> Callable[..., torch.Tensor] | None:
-    """NNPACK's convolution, for which torch has no public name; None where torch or the processor lacks it."""
+    """NNPACK's convolution, which has no public name in torch; None if torch or the processor lacks it."""
     available = getattr(torch, "_nnpack_available", lambda: False)
     return getattr(torch, "_nnpack_spatial_convolution", None) if available() else None
 
 
 def version_of(tensor: torch.Tensor) -> int | None:
-    """How often a tensor was changed in place, as torch counts without saying so in public; None: it does not tell."""
+    """How often a tensor was changed in place, by torch's private count; None if torch does not tell."""
     return getattr(tensor, "_version", None)
 
 
 def is_fast(x: torch.Tensor) -> bool:
-    """Whether the fast paths are for this tensor: one picture's, float32, on a CPU."""
+    """Whether the fast paths apply to this tensor: one picture, float32, on a CPU."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and len(x) == 1
 
 
@@ -69,7 +68,7 @@ class Kernels:
         self._transformed: torch.Tensor | None = None
 
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
-        """(1, C, H, W) -> (1, N, H, W); of x where `passes`, of x's shape, is greater than 0, and of 0 elsewhere."""
+        """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0."""
         (N, C), (H, W) = self.weight.shape[:2], x.shape[2:]
         chosen = algorithm(C, N, H, W)
         if (N + C) * H * W <= AT_A_TIME:
@@ -78,7 +77,7 @@ class Kernels:
         rows = max(1, AT_A_TIME // (2 * (N + C) * W))
         for top in range(0, H, rows):
             above = min(top, 1)
-            part = slice(top - above, top + rows + 1)  # with a row of its neighbours on both sides
+            part = slice(top - above, top + rows + 1)  # with a neighbouring row on both sides
             strip = x[:, :, part] if passes is None else where_positive(x[:, :, part], passes[:, :, part])
             y[:, :, top : top + rows] = self._convolve(strip, chosen)[:, :, above : above + rows]
         return y
@@ -94,7 +93,7 @@ class Kernels:
 
 
 def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """g where y > 0, else 0: the gradient of a ReLU whose output is y (or of which y says where it passes)."""
+    """g where y > 0, else 0: the gradient of a ReLU with output y, or with y saying where it passes."""
     return g * y if y.dtype == torch.bool else torch.ops.aten.threshold_backward(g, y, 0)
 
 
@@ -108,7 +107,7 @@ class Convolution:
         self.backward = Kernels(weight.flip(2, 3).transpose(0, 1), weight.new_zeros(weight.shape[1]))
 
     def is_of(self, weight: torch.Tensor, bias: torch.Tensor) -> bool:
-        """Whether it was made of these very numbers, and nobody has changed them since."""
+        """Whether it was made from these tensors, and they have not changed since."""
         before, version, bias_before, bias_version = self.made_of
         same = before.data_ptr() == weight.data_ptr() and bias_before.data_ptr() == bias.data_ptr()
         known = None not in (version, bias_version)
@@ -116,7 +115,7 @@ class Convolution:
 
 
 class Convolve(torch.autograd.Function):
-    """The convolution alone, where its own activation is asked for."""
+    """The convolution alone, for when its own activation is wanted."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
@@ -129,9 +128,9 @@ class Convolve(torch.autograd.Function):
 
 
 class ConvolveRelu(torch.autograd.Function):
-    """Convolution and ReLU in one: the convolution's own output is overwritten, and backward needs the ReLU's alone.
+    """Convolution and ReLU in one: it overwrites the convolution's output, since backward needs only the ReLU's.
 
-    Where that is read by nobody else (`read` is False), only where it is positive is kept, a byte for four.
+    If nobody else reads that (`read` is False), it keeps only where it is positive: one byte instead of four.
     """
 
     @staticmethod
@@ -148,11 +147,11 @@ class ConvolveRelu(torch.autograd.Function):
 
 
 class ReluMaxPool(torch.autograd.Function):
-    """ReLU and 2x2 max-pooling of a convolution's output, in the other order: max(relu) is relu(max).
+    """ReLU and 2x2 max-pooling of a convolution's output, in reverse order: max(relu) is relu(max).
 
-    So the ReLU has a quarter of the work, and neither the convolution's output nor 8-byte indices are kept:
-    a byte says which of two columns was larger, a byte which of two rows, a byte whether the ReLU passes it. Of
-    equal values the first wins, as in torch.
+    This quarters the ReLU's work, and neither the convolution's output nor 8-byte indices are kept: one byte says
+    which of two columns was larger, one which of two rows, one whether the ReLU passes. Of equal values the first
+    wins, as in torch.
     """
 
     @staticmethod

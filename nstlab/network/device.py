@@ -1,4 +1,4 @@
-"""What there is to compute on."""
+"""The device to compute on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nstlab.errors import RequestError
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises RequestError if it is not there."""
+    """The device of this name; "auto" is CUDA, else MPS, else the CPU. Raises RequestError if there is none."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -1,4 +1,4 @@
-"""VGG19's state dicts as other tools have them: whose names they have, and which pixels they expect."""
+"""Other tools' VGG19 state dicts: whose names they use and which pixels they expect."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ FORMATS = {
     "caffe": "BGR in grey levels minus the mean",
     "grey": "RGB in grey levels minus the mean",
 }
-"""What a VGG19's file may expect of its pixels: the values of `Settings.weights_format`."""
+"""The pixels that a VGG19 file may expect: the values of `Settings.weights_format`."""
 
 KNOWN_FILES = {
     "dcbb9e9d": ("torchvision", "torchvision's VGG19"),
     "d01eb7cb": ("caffe", "the original VGG19, as jcjohnson and neural-style-pt have it"),
 }
-"""Files that are known by the first digits of their SHA-256."""
+"""Files known by the first digits of their SHA-256."""
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
-"""Under what training scripts store a state dict."""
+"""The keys under which training scripts store a state dict."""
 
 
 def _flat(stored: object) -> Tensors:
-    """The tensors of a state dict by their names, out of what wraps it, without the prefixes of DataParallel."""
+    """The tensors of a state dict by name, unwrapped and without DataParallel's prefixes."""
     while isinstance(stored, Mapping) and (inner := [key for key in WRAPPERS if isinstance(stored.get(key), Mapping)]):
         stored = stored[inner[0]]
     if not isinstance(stored, Mapping):
@@ -44,12 +44,12 @@ def _flat(stored: object) -> Tensors:
 
 
 def convolutions_in(stored: object, path: Path) -> Tensors:
-    """The 16 convolutions of a state dict by the layers' names, in float32. Raises RequestError if it is another's."""
+    """The 16 convolutions of a state dict by layer name, in float32. Raises RequestError if it is not a VGG19's."""
     tensors = _flat(stored)
     if not tensors:
         raise RequestError(f"{path} holds no state dict")
     if any("running_mean" in key for key in tensors):
-        raise RequestError(f"{path} has batch normalisation (a vgg19_bn), which VGG19 as it is used here has not")
+        raise RequestError(f"{path} has batch normalisation (a vgg19_bn), which the VGG19 used here does not have")
     prefix, by_layer = _naming(tensors, path)
     index = {name: str(i) for i, name in enumerate(layer_names())}  # torchvision's `features` are our layers
     found: Tensors = {}
@@ -62,40 +62,38 @@ def convolutions_in(stored: object, path: Path) -> Tensors:
             if tuple(tensor.shape) != shape:
                 raise RequestError(f"{path}: {name}'s {part} is {tuple(tensor.shape)}, VGG19's is {shape}")
             if tensor.layout != torch.strided or not tensor.is_floating_point():
-                raise RequestError(f"{path}: {name}'s {part} holds no plain floating-point numbers")
+                raise RequestError(f"{path}: {name}'s {part} does not hold plain floating-point numbers")
             found[f"{name}.{part}"] = tensor.detach().to(torch.float32, copy=True).contiguous()
             if not found[f"{name}.{part}"].isfinite().all():
-                raise RequestError(f"{path}: {name}'s {part} has numbers that are infinite or not a number (NaN)")
+                raise RequestError(f"{path}: {name}'s {part} has infinite values or NaN")
     return found
 
 
 def _other_network(tensors: Tensors) -> str:
     count = sum(tensor.ndim == 4 for tensor in tensors.values())
     known = {8: "VGG11", 10: "VGG13", 13: "VGG16"}.get(count)
-    return f" but a {known}, by its {count} convolutions" if known else f" (it has {count} convolutions, VGG19 16)"
+    return f" but a {known}, by its {count} convolutions" if known else f" (it has {count} convolutions, VGG19 has 16)"
 
 
 def _naming(tensors: Tensors, path: Path) -> tuple[str, bool]:
-    """The prefix of the names in a state dict, and whether they are the layers' (or else torchvision's numbers)."""
+    """The prefix of the names in a state dict, and whether they are layer names (or torchvision's numbers)."""
     for ending, by_layer in (("conv1_1.weight", True), ("features.0.weight", False), ("0.weight", False)):
         for key in tensors:
             if key == ending or key.endswith("." + ending):
                 return key.removesuffix("conv1_1.weight" if by_layer else "0.weight"), by_layer
-    raise RequestError(f"{path} has neither conv1_1.weight nor features.0.weight: not a VGG19 of known names")
+    raise RequestError(f"{path} has neither conv1_1.weight nor features.0.weight: not a VGG19 with known names")
 
 
 def suggested_format(stored: object, path: Path) -> str:
-    """The format that a file's names suggest, which may not be the one that it has."""
+    """The format that a file's names suggest; it may have another."""
     return "grey" if _naming(_flat(stored), path)[1] else "torchvision"
 
 
 def recognised(tensors: Tensors, path: Path, sha256: str, original: Tensors) -> tuple[str, str]:
-    """What a file expects of its pixels, and how that is known. Raises RequestError if it cannot be told.
+    """The pixels that a file expects, and how that is known. Raises RequestError if it cannot be told.
 
-    original: the original VGG19's tensors.
-
-    Its first convolution is compared with the original's in both orders of channels: w and b fit it with factors r_w
-    and r_b. For pixels divided by a, homogeneity (see `to_grey_levels`) makes r_w = a·r_b.
+    original: the original VGG19's tensors. Its first convolution is compared with the file's in both channel orders;
+    r_w and r_b are the factors of weights and biases. Pixels divided by a make r_w = a·r_b (see `to_grey_levels`).
     """
     known = KNOWN_FILES.get(sha256[:8])
     if known:
@@ -116,7 +114,7 @@ def recognised(tensors: Tensors, path: Path, sha256: str, original: Tensors) -> 
                 return found, "the original VGG19, by the numbers of conv1_1"
     choices = ", ".join(f"{name} ({meaning})" for name, meaning in FORMATS.items())
     raise RequestError(
-        f"{path} is a VGG19 whose numbers are not known, so nobody can tell which pixels it expects: "
+        f"{path} is a VGG19 with unknown numbers, so it is unclear which pixels it expects: "
         f"say weights_format={choices}"
     )
 
@@ -126,10 +124,10 @@ def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def to_grey_levels(tensors: Tensors) -> Tensors:
-    """A network for (pixel - mean) / std as one for grey levels minus the mean, its activations times s.
+    """Turns a network for (pixel - mean) / std into one for grey levels minus the mean, its activations times s.
 
-    ReLU networks are homogeneous: the input and all biases times s give all activations times s, exactly. So
-    conv1_1 takes up 1/(255·std) and s, every bias s, with s = 255 x 0.226.
+    ReLU networks are homogeneous: multiplying the input and all biases by s multiplies all activations by exactly s.
+    So conv1_1 absorbs 1/(255·std) and s, and every bias s, with s = 255 x 0.226.
     """
     scaled = {key: t * TORCHVISION_SCALE if key.endswith("bias") else t for key, t in tensors.items()}
     per_channel = TORCHVISION_SCALE / (255 * torch.tensor(TORCHVISION_STD))

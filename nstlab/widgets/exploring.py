@@ -12,7 +12,6 @@ import torch
 import traitlets as t
 
 from nstlab import dissect, plots
-from nstlab.errors import RequestError
 from nstlab.images import load_image
 from nstlab.network import VGG19, load_vgg19
 
@@ -223,8 +222,7 @@ class Explorer(w.VBox):
 
     def choose(self, layer: str, feature: int) -> None:
         """Show a feature: its map over the pictures and its card. Raises RequestError for one that is not there."""
-        if not 0 <= feature < self.net.layer(layer).features:
-            raise RequestError(f"{layer} has features 0 to {self.net.layer(layer).features - 1}, not {feature}")
+        self.net.layer(layer).check_feature(feature)
         self._busy = True  # the controls below are set, not used
         try:
             self.controls["layer"].value = layer

@@ -48,7 +48,7 @@ def nstlab(content: str, style: str, size: int, device: str, **settings: object)
     asked = lab.Settings(content=content, style=style, size=size, device=device, **settings)
     objective, x = set_up(asked)
     yield None
-    for step in steps(objective, x, make_optimizer(x, asked), iterations=10**6):
+    for step in steps(objective, x, make_optimizer(x, asked), asked, end=10**6):
         yield step.losses["total"]
 
 

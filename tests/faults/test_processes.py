@@ -150,7 +150,7 @@ def test_ctrl_c_loses_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "the same command goes on from there" in errors.splitlines()[-1]
+    assert "the same command resumes from there" in errors.splitlines()[-1]
     (folder,) = tmp_path.iterdir()
     run = lab.Run.open(folder)
     assert list(run.history["iteration"]) == list(range(run.iteration + 1))
@@ -191,7 +191,7 @@ def test_run_says_what_it_did_and_show_tells_how_to_make_it_again(tmp_path):
     words = ["run", "--set", "size=48", "--set", "style_layers=relu1_1,relu2_1", "--out", tmp_path / "out"]
     words += ["--set", "style_layer_weights=1,0.5", "--set", "k_S_changes=1:300,2:0.125"]
     for iterations, said in (
-        (3, "begun and done: 3"),
+        (3, "computed 3 iterations"),
         (5, "from iteration 3 to 5"),
         (2, "nothing to do: 5 iterations"),
     ):
@@ -225,7 +225,7 @@ def test_settings_from_a_picture_start_no_download_without_a_yes(tmp_path, monke
         raise lab.RunError("downloading")
 
     monkeypatch.setattr(weights, "_download", download)
-    for words, code, said in (([], 2, "say --yes, or --set weights=original-8bit"), (["--yes"], 1, "downloading")):
+    for words, code, said in (([], 2, "add --yes, or --set weights=original-8bit"), (["--yes"], 1, "downloading")):
         command = ["nstlab", "run", "--from", str(tmp_path / "theirs.png"), "--out", str(tmp_path / "out"), *words]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as end:

@@ -238,7 +238,7 @@ FOREIGN: dict[str, tuple[str, Callable[[], bytes], np.ndarray | str, float]] = {
     "page.jpg": (
         "downloads that failed",
         lambda: b"<!DOCTYPE html><html>404</html>",
-        "is a web page and no picture",
+        "is a web page, not a picture",
         0,
     ),
     "empty.jpg": ("full cards", lambda: b"", "is empty", 0),
@@ -346,7 +346,7 @@ def test_ones_own_picture_comes_before_the_sample_and_dots_are_no_ending(tmp_pat
 @pytest.mark.parametrize(
     ("picture", "words"),
     [
-        ("https://example.org/a.jpg", "is an address, and nothing is downloaded"),
+        ("https://example.org/a.jpg", "is a web address"),
         ("/tmp", "is a folder: give the path of one picture in it"),
         ("x" * 300 + ".jpg", "File name too long"),
         ("nothing.jpg", "no picture at"),
@@ -382,7 +382,7 @@ def test_scales_may_be_as_small_as_the_layers_allow(small):
     )
     assert [step.image.shape[2:] for step in lab.transfer(coarse)] == [(21, 32), (43, 64), (85, 128)]
     with pytest.raises(
-        RequestError, match=r"at least 32: size=48 does it \(at the smallest of scales=3: fewer of them"
+        RequestError, match=r"at least 32: size=48 is enough \(at the smallest of scales=3; or use fewer"
     ):
         next(lab.transfer(coarse.with_(style_layers=("pool5",))))
 

@@ -30,7 +30,7 @@ def test_unknown_name_names_the_nearest():
         ({"iterations": -1}, "iterations"),
         ({"style_layers": ("relu4_9",)}, "did you mean 'relu4_"),
         ({"style_layers": ("relu1_1", "relu1_1")}, "twice"),
-        ({"style_layers": (), "content_layers": ()}, "nothing is left"),
+        ({"style_layers": (), "content_layers": ()}, "nothing to optimise"),
         ({"style_layer_weights": (1.0, 2.0)}, "2 style_layer_weights for 5"),
         ({"style_layer_weights": (1.0, 2.0, 3.0, 4.0, -5.0)}, "negative"),
         ({"weights": "orignal-8bit"}, "did you mean 'original-8bit'"),

@@ -1,12 +1,19 @@
 """A third term of the loss, added in one place, is a term everywhere."""
 
+import contextlib
+import importlib
+import re
+from unittest.mock import patch
+
 import pandas as pd
 import pytest
 import torch
 
 import nstlab as lab
-from nstlab import dissect, plots
+from nstlab import dissect, evaluation, plots
 from nstlab.optimise import TERMS, set_up
+from nstlab.settings import choices
+from nstlab.storage import home
 from nstlab.sweeps import outcome
 from nstlab.widgets.curves import loss_curves
 
@@ -75,3 +82,25 @@ def test_it_shapes_the_picture(flat, tmp_path, monkeypatch):
     with_it = list(lab.transfer(flat))[-1].image
     monkeypatch.delitem(TERMS, "flatness")
     assert not torch.equal(with_it, list(lab.transfer(flat))[-1].image)
+
+
+def test_what_CONTRIBUTING_adds_in_one_file_is_known_everywhere(tmp_path):
+    """Each example there is run as it stands, in the module that it names, and then used."""
+    text = (home() / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    examples = re.findall(r"in `nstlab/([\w/]+)\.py`: [^\n]*\n\n```python\n(.*?)```", text, re.S)
+    assert len(examples) == 4
+    added = {"style_loss": "mean", "init": "negative", "reduction": "loudest"}
+    layers = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1"}
+    with contextlib.ExitStack() as undone:
+        for path, code in examples:
+            module = importlib.import_module("nstlab." + path.replace("/", "."))
+            dictionary = re.search(r"^([A-Z_]+)\[", code, re.M).group(1)
+            undone.enter_context(patch.dict(getattr(module, dictionary)))
+            exec(code, dict(vars(module)))
+        assert all(name in choices(knob) for knob, name in added.items())
+        run = lab.Run(lab.Settings(size=64, iterations=1, device="cpu", amount=0.5, **layers, **added), tmp_path)
+        row = evaluation.evaluate(run.advance(progress=False))
+        assert torch.allclose(run.frame(0), 1 - lab.load_image("astronaut", 64), atol=1e-6)
+        assert row["brightness"] > 1
+    with pytest.raises(lab.RequestError, match="loudest"):
+        lab.Settings(reduction="loudest")
