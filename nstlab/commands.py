@@ -63,11 +63,12 @@ def run(
     yes: bool,
 ) -> None:
     """Run one transfer; it resumes from what is stored."""
+    from nstlab.images import read_settings
     from nstlab.runs import Run
 
     began = time.perf_counter()
     texts = _pairs(pairs) | {name: value for name, value in (("content", content), ("style", style)) if value}
-    settings = _settings(source, texts)
+    settings = Settings.from_text(texts, read_settings(source) if source else None)
     if source and "weights" not in texts and not yes:
         _refuse_download(settings, source)
     if notebook:
@@ -144,12 +145,6 @@ def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
             raise RequestError(f"--set {pair}: write NAME=VALUE")
         texts[name.strip()] = value.strip()
     return texts
-
-
-def _settings(source: Path | None, texts: dict[str, str]) -> Settings:
-    from nstlab.images import read_settings
-
-    return Settings.from_text(texts, read_settings(source) if source else None)
 
 
 def _say_differences(run: Any, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""The notebooks as a course: which there are, in order, and what each says of itself at its top."""
+"""The notebooks as a course: which there are, what each says of itself at its top, and a picture of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from nstlab import dissect
 from nstlab.errors import RequestError
+from nstlab.images import load_image
+from nstlab.network import VGG19, load_vgg19
+from nstlab.runs import Run
+from nstlab.settings import Settings
 from nstlab.storage import home
 
 
@@ -44,3 +51,45 @@ def _chapter(path: Path) -> Chapter:
         raise RequestError(f"{path.name}: its first cell must hold a title, **The question:** and **Time:**")
     first = re.split(r"[;.(]| with the | the first time", time[1])[0].strip()
     return Chapter(title[1], path.stem, title[2], question[1], first, path)
+
+
+def glimpses(settings: Settings, out: str | Path | None = None) -> dict[str, torch.Tensor]:
+    """One picture for each of the notebooks 01 to 10, like those that it shows, under a caption: (1, 3, H, W) each.
+
+    settings: of a transfer; some pictures are made by that run, the others by smaller ones like it, all stored in `out`
+    (None: the project's out/).
+    """
+
+    def painted(those: Settings) -> torch.Tensor:
+        return Run(those, out).advance(progress=False).result
+
+    run = Run(settings, out).advance(progress=False)
+    picture = load_image(settings.content, settings.size)
+    net = load_vgg19(settings.weights, settings.pooling, settings.device)
+    small = settings.with_(size=min(settings.size, 64), iterations=min(settings.iterations, 30))
+    shared = {name: getattr(small, name) for name in ("size", "iterations", "device")}
+    return {
+        "01 · what one number sees": _gradient_picture(net, picture, "relu4_2"),
+        "02 · a feature of relu2_2": _grey(dissect.layer_card(net, picture, "relu2_2").maps[0]),
+        "03 · from relu2_1 alone": painted(dissect.content_reconstruction(settings.content, "relu2_1", **shared)),
+        "04 · a painting": run.result,
+        "05 · from white noise": painted(small.with_(init="white_noise")),
+        "06 · a thousandth of k_S": painted(small.with_(k_S=settings.k_S / 1000)),
+        "07 · after two iterations": run.frame(min(2, settings.iterations)),
+        "08 · an untrained network": painted(small.with_(weights="random")),
+        "09 · where it differs": ((run.result - picture).abs() * 2).clamp(0, 1),
+        "10 · another style": painted(small.with_(style="mosaic")),
+    }
+
+
+def _gradient_picture(net: VGG19, picture: torch.Tensor, layer: str) -> torch.Tensor:
+    """The pixels that the layer's middle position depends on, brighter the more it does: (1, 3, H, W) in [0, 1]."""
+    height, width = picture.shape[2:]
+    i, j = dissect.position_at(net.layer(layer), height // 2, width // 2, height, width)
+    gradient = dissect.pixel_gradient(net, picture.to(net.mean), layer, i, j)
+    return _grey(gradient[0].abs().amax(0).sqrt())
+
+
+def _grey(values: torch.Tensor) -> torch.Tensor:
+    """(H, W), not negative, as a picture whose brightest pixel is white."""
+    return (values / values.max().clamp_min(1e-30)).expand(1, 3, -1, -1).cpu()

@@ -34,11 +34,11 @@ from nstlab.runs import Run
 from nstlab.settings import Settings, names_where
 
 HELD_OUT = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
-"""Layers that no objective reads by default: what is good only where it was optimised shows there."""
+"""Layers that no objective reads by default; they expose a result that is good only where it was optimised."""
 
 
 def unreduced(settings: Settings) -> Settings:
-    """The same settings with the whole, trained network: what the reference and the judge are.
+    """The same settings with the whole, trained network, for the reference and the judge.
 
     >>> unreduced(Settings(reduction="random", amount=0.5, k_S=3)).changed()
     {'k_S': 3.0}
@@ -50,10 +50,10 @@ def unreduced(settings: Settings) -> Settings:
 
 
 def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
-    """‖a - b‖²/‖b‖² of two activations or Grams: 0 the same, 1 as far as nothing at all (a = 0), no upper end.
+    """‖a - b‖²/‖b‖² of two activations or Grams: 0 if they are equal, 1 if a = 0, without upper limit.
 
-    Lower is better. Of activations it is blind to nothing but what the layer does not see, and a shift by a few
-    pixels counts as loss; of Grams it is blind to where things are, and strong features outweigh weak ones.
+    Lower is better. For activations it is blind only to what the layer does not see, and even a shift by a few pixels
+    counts as loss. For Grams it is blind to where things are, and strong features outweigh weak ones.
 
     >>> relative_error(torch.zeros(2), torch.ones(2))
     1.0
@@ -64,8 +64,8 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
 def relative_wasserstein(a: torch.Tensor, b: torch.Tensor, seed: int = 0) -> float:
     """Squared sliced Wasserstein distance of two activations (1, N, H, W) over that of b to 0: in [0, ∞).
 
-    0 where both have the same values along 32 directions, 1 for a silent picture; lower is better. Unlike the
-    Gram it sees the whole distribution along each direction; it too is blind to positions.
+    0 if both have the same values along 32 directions, 1 if a = 0; lower is better. Unlike the Gram it sees the whole
+    distribution along each direction; like the Gram it is blind to positions.
     """
     target = projections(b, seed)
     whole = sliced_wasserstein_loss(torch.zeros_like(target), target)
@@ -73,10 +73,10 @@ def relative_wasserstein(a: torch.Tensor, b: torch.Tensor, seed: int = 0) -> flo
 
 
 def agreement(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The share of (feature, position) pairs at which both activations are on (> 0) or both are off: in [0, 1].
+    """The fraction of (feature, position) pairs at which both activations are on (> 0) or both are off: in [0, 1].
 
-    Higher is more alike. It is blind to how strong anything is, and generous where features are rarely on: two
-    unrelated pictures agree at most positions, for both are off there.
+    Higher is more alike. It is blind to strength, and generous if features are rarely on: two unrelated pictures
+    agree at most positions, because both are off there.
 
     >>> agreement(torch.tensor([1.0, 0.0, 2.0]), torch.tensor([5.0, 0.0, 0.0]))
     0.6666666865348816
@@ -85,10 +85,10 @@ def agreement(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def gradient_fidelity(net: VGG19, small: VGG19, settings: Settings) -> float:
-    """Cosine of the gradients of the loss that two networks give at one picture: in [-1, 1], 1 the same direction.
+    """Cosine between two networks' gradients of the loss at one picture: in [-1, 1], 1 for the same direction.
 
-    The picture is the average of content and style. Higher is better, and it needs no transfer; it is blind to
-    the gradient's length and to what happens away from that picture.
+    The picture is the average of content and style. Higher is better. It needs no transfer, and is blind to the
+    gradient's length and to all other pictures.
     """
     objective, start = set_up(unreduced(settings).with_(init="average"))
     pictures = objective.pictures[-1]
@@ -110,10 +110,10 @@ class Seen:
 
 
 class Judge:
-    """The full network with the targets of one content and one style picture: judges any number of results."""
+    """The full network with the targets of one content and one style picture; judges any number of results."""
 
     def __init__(self, settings: Settings, net: VGG19 | None = None) -> None:
-        """net: the full network, where one has it. Raises RequestError for a picture that cannot be had."""
+        """net: the full network, if it is loaded already. Raises RequestError for a missing picture."""
         self.settings = plain = unreduced(settings)
         self.net = net if net is not None else load_network(plain.with_(convolution="auto", precision="float32"))
         self.content = self.see(load_image(plain.content, plain.size))
@@ -130,7 +130,7 @@ class Judge:
         """One tidy row: `METRICS` of a picture of the content's shape, (1, 3, H, W) in [0, 1], clamped.
 
         reference: the unreduced result; without it, the row lacks the metrics that compare with it. Raises
-        RequestError if the picture has another shape than the content.
+        RequestError if the picture's shape differs from the content's.
         """
         shape, expected = tuple(image.shape[2:]), tuple(self.content.picture.shape[2:])
         if shape != expected:
@@ -164,9 +164,10 @@ def _full_total(result: Seen, judge: Judge, _: Seen | None) -> float:
 def _mean_to(
     target: str, compare: Callable[[torch.Tensor, torch.Tensor, int], float], layers: Sequence[str] = ()
 ) -> Callable[[Seen, Judge, Seen | None], float]:
-    """The mean over layers of how far the result's activations are from the content's, the style's or the reference's.
+    """The mean over layers of `compare` between the result's activations and the target's.
 
-    compare: of two activations and a seed; layers: none are the content layers for the content, else the style layers.
+    target: content, style or reference; compare: of two activations and a seed; layers (): the content layers for the
+    content, otherwise the style layers.
     """
 
     def of(result: Seen, judge: Judge, reference: Seen | None) -> float:
@@ -253,15 +254,15 @@ def evaluate(
     if isinstance(result, Run):
         return Judge(settings or result.settings).judge(result.result, reference)
     if settings is None:
-        raise RequestError("a picture alone does not say what it was to be: give its settings too")
+        raise RequestError("a picture alone does not say its content and style: give its settings too")
     return Judge(settings).judge(result, reference)
 
 
 def equal_pull(settings: Settings, **changed: str) -> float:
-    """The k_S that keeps the proportion of content's and style's pull when style_loss or content_loss is changed.
+    """The k_S that keeps the ratio of style's pull to content's when style_loss or content_loss is changed.
 
-    Losses have units of their own, so that one k_S for all would compare nothing. k_S·‖∂S/∂x‖/‖∂C/∂x‖ is kept
-    at the average of content and style, where every loss has a gradient.
+    Losses have different units, so that using one k_S for all would be meaningless. k_S·‖∂S/∂x‖/‖∂C/∂x‖ is kept, at
+    the average of content and style, where every loss has a gradient.
     """
     pulls = []
     for those in (settings, settings.with_(**changed)):
@@ -276,7 +277,7 @@ def equal_pull(settings: Settings, **changed: str) -> float:
 
 
 def score(image: torch.Tensor, judge: Judge, style_loss: str) -> float:
-    """A picture by any of the style losses, relative to the same loss of the content picture itself.
+    """A picture's loss by any of the style losses, relative to that of the content picture.
 
     0: the style's own statistics; 1: as far from them as the content is. For tables of optimised by × scored by.
     """

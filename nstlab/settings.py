@@ -274,15 +274,10 @@ class Settings(BaseModel):
             raise ValueError(f"a layer is named twice in {', '.join(names)}")
         return names
 
-    @field_validator("content", "style")
+    @field_validator("content", "style", "weights")
     @classmethod
-    def _picture(cls, value: str) -> str:
+    def _absolute(cls, value: str) -> str:
         return _name_or_path(value)
-
-    @field_validator("weights", mode="before")
-    @classmethod
-    def _weights(cls, value: Any) -> Any:
-        return _name_or_path(value) if isinstance(value, str) else value
 
     @field_validator(*NAMED)
     @classmethod

@@ -104,7 +104,7 @@ def executed(chapter: course.Chapter, parameters: dict, kept: Path) -> Path:
 
 
 def ready_for_print(book: nbformat.NotebookNode, there: set[str]) -> nbformat.NotebookNode:
-    """With a static picture in each widget's place, and without warnings or links to what is not there."""
+    """With a static picture in each widget's place, folded code, and no warnings or links to what is not there."""
     state = book.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
     for cell in book.cells:
         if cell.cell_type == "markdown":
@@ -115,6 +115,8 @@ def ready_for_print(book: nbformat.NotebookNode, there: set[str]) -> nbformat.No
             view = output.get("data", {}).get(WIDGET)
             if view:
                 output["data"] = nbformat.from_dict({"text/html": stand_in(view["model_id"], state)})
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):  # as JupyterLab does
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
         if "injected-parameters" in cell.metadata.get("tags", []):  # the folder is this machine's
             cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))
         if cell.cell_type == "code":

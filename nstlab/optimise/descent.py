@@ -1,9 +1,9 @@
 """The optimisation: a generator of steps. It reads no file and prints nothing.
 
-L-BFGS remembers `history_size` past steps. Measured at 96 pixels, the loss after 300
-iterations against that with 20, from the content picture (from white noise): with 5 +12 % (+12 %), 10 +4 %
-(+4 %), 50 -4 % (-4 %), 100 -5 % (-6 %); after 100 iterations 50 gives 6 % (1 %) less. A checkpoint holds twice
-as many pictures as are remembered, two of them are kept, and every step reads them all: 20 is the default.
+L-BFGS remembers `history_size` past steps. Measured at 96 pixels: the loss after 300 iterations relative to that with
+20 steps, from the content picture (from white noise), is +12 % (+12 %) with 5, +4 % (+4 %) with 10, -4 % (-4 %) with
+50, -5 % (-6 %) with 100; after 100 iterations 50 gives 6 % (1 %) less. A checkpoint holds two pictures per step, two
+checkpoints are kept, and every iteration reads all these pictures: so 20 is the default.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from nstlab.settings import Settings
 class Step:
     """The picture after `iteration` updates, with the losses of that picture.
 
-    image: (1, 3, H, W) in [0, 1] units, unclamped, a copy; losses: by name, `total`, then each term (`content`,
-    `style`), then the style layers, w_l times the loss of each, so that these sum to `style`. The total is the sum
-    of the terms with their weights.
+    image: (1, 3, H, W) in [0, 1] units, unclamped, a copy; losses, by name: `total`, the weighted sum of the terms;
+    each term (`content`, `style`); each style layer, w_l times its loss, so that these sum to `style`.
     """
 
     iteration: int
@@ -41,11 +40,11 @@ class Step:
 
 
 def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tuple[Objective, torch.Tensor]:
-    """What a transfer begins with: the objective, and the initial value in grey levels, ready for `steps`.
+    """The start of a transfer, ready for `steps`: the objective, and the initial value in grey levels.
 
-    pictures: content and style at each size, the smallest first, as `nstlab.images.load_pictures` gives them (None:
-    those that the settings name). Raises RequestError for a picture, weights, a device or a reduction that cannot
-    be had, and for a picture that takes more memory than there is.
+    pictures: content and style at each size, the smallest first, as from `nstlab.images.load_pictures` (None: those
+    that the settings name). Raises RequestError if a picture, the weights, the device or the reduction is not
+    available, or if there is too little memory.
     """
     pictures = list(pictures or load_pictures(settings, least_side(settings)))
     content, style = pictures[0].content, pictures[0].style
@@ -57,7 +56,7 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
 
 
 def least_side(settings: Settings) -> int:
-    """The pixels that a picture's side must have for the deepest layer that a loss reads to have a position.
+    """The fewest pixels of a side with which the deepest layer that a loss reads still has a position.
 
     >>> least_side(Settings()), least_side(Settings(style_layers="relu1_1"))
     (16, 8)
@@ -67,14 +66,14 @@ def least_side(settings: Settings) -> int:
 
 
 def make_optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer:
-    """The optimiser of `x` that the settings ask for; one step of it is one iteration."""
+    """The optimiser of `x` that the settings ask for; its step is one iteration."""
     if settings.optimizer == "adam":
         return torch.optim.Adam([x], lr=settings.step_length)
     return LBFGS(x, settings.step_length, settings.history_size)
 
 
 def check_state(state: dict[str, Any], optimizer: torch.optim.Optimizer, image: torch.Tensor) -> None:
-    """Raises ValueError for a state_dict that this optimiser cannot have had at a picture of this shape."""
+    """Raises ValueError for a state_dict that this optimiser cannot have at a picture of this shape."""
     for stored, own in zip(state["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
         if any(stored[name] != value for name, value in own.items() if name in stored):
             raise ValueError("its optimiser has other settings")
@@ -87,7 +86,7 @@ def check_state(state: dict[str, Any], optimizer: torch.optim.Optimizer, image: 
             if value.numel() not in (1, image.numel()) or not value.isfinite().all():
                 raise ValueError("its optimiser's state is not this picture's")
         elif not isinstance(value, (int, float, type(None))):
-            raise ValueError("its optimiser's state holds what no optimiser has")
+            raise ValueError("its optimiser's state is not an optimiser's")
 
 
 def steps(
@@ -98,15 +97,14 @@ def steps(
     start: int = 0,
     end: int | None = None,
 ) -> Iterator[Step]:
-    """Optimise `x`, a picture in grey levels, in place: yields the steps `start` ... `end` (None: settings.iterations).
+    """Optimise `x`, a picture in grey levels, in place; yields the steps `start` ... `end` (None: settings.iterations).
 
-    Each step is yielded before the update that follows it, so while a step is looked at, `x` and the
-    optimiser are in exactly the state that belongs to it: the place to store or to stop.
-    Pixels are not clamped (that would break L-BFGS's line of reasoning).
-    Where `k_S_changes` names an iteration, that step has the new k_S already, and the optimiser starts anew:
-    what it remembers belongs to another loss. With `scales`, x begins small; the step at which it is enlarged has
-    the larger picture already, and there too the optimiser starts anew.
-    Raises RunError if the loss is not finite, or if no memory is left.
+    Each step is yielded before the next update, so `x` and the optimiser are then exactly in that step's state: this
+    is the place to store or to stop. Pixels are not clamped (L-BFGS would misread the curvature).
+    At an iteration in `k_S_changes` the step has the new k_S already, and the optimiser starts over, because its
+    memory belongs to another loss. With `scales`, x starts small; where it is enlarged, the step has the larger
+    picture already, and the optimiser starts over too.
+    Raises RunError if the loss is not finite or memory runs out.
     """
     with one_line_without_memory(settings, *x.shape[2:]):
         yield from _steps(objective, x, optimizer, settings, start, settings.iterations if end is None else end)
@@ -131,14 +129,14 @@ def _steps(
                 f"(now {optimizer.param_groups[0]['lr']:g} and {weights['style']:g})"
             )
         named = dict(zip(losses, values, strict=True))
-        del losses  # and with them the graph, which would hold x to its size
+        del losses  # and with it the graph, which would fix the size of x
         yield Step(iteration, objective.net.restore(x.detach()).to("cpu", copy=True), named)
         if iteration < end:
             optimizer.step()
 
 
 def _enlarge(x: torch.Tensor, shape: tuple[int, int]) -> bool:
-    """Bring the picture to the size that it has from here on, in place; returns whether it had another."""
+    """Resize the picture in place if needed; returns whether it was."""
     if tuple(x.shape[2:]) == tuple(shape):
         return False
     x.data = interpolate(x.detach(), shape, mode="bicubic")
@@ -149,8 +147,7 @@ def _enlarge(x: torch.Tensor, shape: tuple[int, int]) -> bool:
 def transfer(settings: Settings) -> Iterator[Step]:
     """Vanilla style transfer (Gatys, Ecker & Bethge 2016): the steps 0 ... settings.iterations.
 
-    Nothing is stored; `nstlab.Run` does that. Raises RequestError before the first step, RunError if the
-    loss is not finite.
+    Stores nothing; `nstlab.Run` does. Raises RequestError before the first step, RunError if the loss is not finite.
 
     >>> for step in transfer(Settings(size=48, iterations=2)):
     ...     print(step.iteration, tuple(step.image.shape))

@@ -1,4 +1,4 @@
-"""The seven initial values: what the picture is at iteration 0."""
+"""The seven initial values: the picture at iteration 0."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def initial_value(
 ) -> torch.Tensor:
     """An initial value of the content's shape, (1, 3, H, W) RGB in [0, 1].
 
-    `white_noise`: uniform, each pixel and channel drawn alone from `seed`, on the CPU; `white`, `black`;
-    `mean`: the network's mean pixel; `content`; `style`: resized to cover (bicubic with antialiasing) and cut
-    at the centre; `average` of content and style. Raises RequestError for another name.
+    `white_noise`: uniform, each pixel and channel drawn independently from `seed`, on the CPU; `white`, `black`;
+    `mean`: the network's mean pixel; `content`; `style`: resized to cover (bicubic with antialiasing) and cropped
+    at the centre; `average` of content and style. Raises RequestError for any other name.
 
     >>> content, style = torch.zeros(1, 3, 32, 48), torch.ones(1, 3, 40, 40)
     >>> initial_value("average", content, style).mean()
@@ -54,9 +54,9 @@ INITIAL_VALUES: dict[str, Start] = {
 
 
 def cover(picture: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """A (1, 3, h, w) picture resized to cover height x width and cut to it at the centre, in [0, 1].
+    """A (1, 3, h, w) picture resized to cover height x width and cropped to it at the centre, in [0, 1].
 
-    A picture that already has that size is returned as it is, to the bit.
+    A picture of that size is returned unchanged.
     """
     h, w = picture.shape[2:]
     if (h, w) == (height, width):

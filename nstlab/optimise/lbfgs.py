@@ -1,4 +1,4 @@
-"""L-BFGS, one evaluation a step, that knows how large a picture is."""
+"""L-BFGS with one evaluation per step, and step lengths suited to a picture."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import torch
 
-LONGEST_STEP = 5.0  # grey levels a pixel, on average; after the first few, steps are shorter by themselves
-LEAST_CURVATURE = 1e-10  # y·s below which a pair says nothing about a minimum [torch's own]
+LONGEST_STEP = 5.0  # grey levels per pixel, on average; only the first few steps would be longer
+LEAST_CURVATURE = 1e-10  # a pair with a smaller y·s says nothing about a minimum [torch's own]
 OF_TORCH = {"old_stps": "s", "old_dirs": "y", "prev_flat_grad": "g"}
-"""What torch.optim.LBFGS calls these; checkpoints of before 2026-12 hold its state."""
+"""torch.optim.LBFGS's names for these; checkpoints from before 2026-12 hold its state."""
 
 
 class LBFGS(torch.optim.Optimizer):
     """Minimises over one tensor x by Nocedal & Wright's two loops (Numerical Optimization, algorithm 7.4).
 
-    Of the last `history_size` steps it remembers s, how x moved, and y, how the gradient changed: they stand for the
-    curvature. Before the first such pair no length is known, so each step moves the pixels by `lr` grey levels on
-    average, down the gradient; no later step moves them by more than LONGEST_STEP. There is no line search, as in
-    torch.optim.LBFGS with one inner iteration, which takes the same steps but for these lengths.
+    For the last `history_size` steps it remembers s, how x moved, and y, how the gradient changed; together they
+    approximate the curvature. Until the first such pair the right length is unknown, so each step moves the pixels
+    by `lr` grey levels on average, down the gradient; later steps move them by LONGEST_STEP at most. There is no line
+    search. Apart from these lengths the steps are those of torch.optim.LBFGS with one inner iteration.
     """
 
     def __init__(self, x: torch.Tensor, lr: float = 1.0, history_size: int = 20) -> None:
@@ -27,8 +27,9 @@ class LBFGS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
-        """Move x by its gradient, which must be there already; closure is called first, if it is given."""
-        loss = closure() if closure is not None else None
+        """Move x by its gradient, which must exist already; closure, if given, is called first."""
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
         group = self.param_groups[0]
         x = group["params"][0]
         memory, g = self.state[x], x.grad.flatten().clone()
@@ -40,13 +41,13 @@ class LBFGS(torch.optim.Optimizer):
         else:
             step = g * (-group["lr"] * g.numel() / max(float(g.abs().sum()), 1.0))
         x.add_(step.view_as(x))
-        memory["g"], memory["step"] = g, step
+        memory["g"], memory["moved"] = g, step  # torch leaves a state named "step" on the CPU when it is loaded
         return loss
 
     @staticmethod
     def _remember(memory: dict[str, Any], y: torch.Tensor, most: int) -> None:
-        """Keep the pair of the last step, unless the loss curved downwards on the way."""
-        s = memory["step"]
+        """Keep the last step's pair, unless the loss curved downwards along it."""
+        s = memory["moved"]
         curvature = float(y @ s)
         if curvature > LEAST_CURVATURE:
             for name, value in (("s", s), ("y", y), ("rho", 1 / curvature)):
@@ -54,24 +55,24 @@ class LBFGS(torch.optim.Optimizer):
 
     @staticmethod
     def _direction(memory: dict[str, Any], g: torch.Tensor) -> torch.Tensor:
-        """-H g, H the inverse Hessian that the pairs stand for."""
+        """-H g, H the inverse Hessian that the pairs approximate."""
         pairs = list(zip(memory["s"], memory["y"], memory["rho"], strict=True))
         q, alphas = -g, []
         for s, y, rho in reversed(pairs):
             alphas.append(rho * float(s @ q))
             q.add_(y, alpha=-alphas[-1])
         _, y, rho = pairs[-1]
-        q *= 1 / (rho * float(y @ y))  # the curvature along the last step stands for that along all others
+        q *= 1 / (rho * float(y @ y))  # assumes the last step's curvature in all other directions
         for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
             q.add_(s, alpha=alpha - rho * float(y @ q))
         return q
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As every optimiser's; takes the state of torch.optim.LBFGS, too."""
+        """Like any optimiser's; also accepts the state of torch.optim.LBFGS."""
         state = dict(state_dict["state"])
         for index, memory in state.items():
             if "prev_flat_grad" in memory:
                 kept = {new: memory[old] for old, new in OF_TORCH.items()}
                 rho = [float(value) for value in memory["ro"]]
-                state[index] = kept | {"rho": rho, "step": memory["d"] * memory["t"]}
+                state[index] = kept | {"rho": rho, "moved": memory["d"] * memory["t"]}
         super().load_state_dict(state_dict | {"state": state})

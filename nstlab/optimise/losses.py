@@ -1,7 +1,7 @@
 """The losses of neural style transfer: pure functions, activations in, a scalar out.
 
-A style loss compares two *statistics* of activations that do not say where things are. `STYLE_LOSSES` has them
-by the names of `Settings.style_loss`. Whatever is drawn at random is drawn from a seed, the same way each time.
+A style loss compares two *statistics* of activations, which do not say where things are. `STYLE_LOSSES` lists them
+by the names of `Settings.style_loss`. Everything random is drawn from a seed, in the same way each time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import interpolate
 
-DIRECTIONS = 32  # that sliced Wasserstein projects on
+DIRECTIONS = 32  # that sliced Wasserstein projects onto
 SAMPLES = 256  # positions that the Gaussian MMD compares, at most
 
 
@@ -29,7 +29,7 @@ def gram(activation: torch.Tensor) -> torch.Tensor:
 
 
 class _Gram(torch.autograd.Function):
-    """F Fᵀ / M with its gradient as one product, (g + gᵀ) F / M, where autograd does two."""
+    """F Fᵀ / M, with its gradient as one product, (g + gᵀ) F / M, instead of autograd's two."""
 
     @staticmethod
     def forward(ctx, F: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ def style_loss(G: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
 
 
 def absolute_content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
-    """mean over (C, H, W) of |F - P|, in grey levels: L1 in place of L2, which forgives single large differences.
+    """mean over (C, H, W) of |F - P|, in grey levels: L1 instead of L2, which forgives single large differences.
 
     >>> absolute_content_loss(torch.full((1, 2, 3, 3), 5.0), torch.full((1, 2, 3, 3), 3.0))
     tensor(2.)
@@ -70,7 +70,7 @@ def absolute_content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
 
 
 def absolute_style_loss(G: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
-    """mean over (N, N) of |G - A| / N, for two Grams: `style_loss` with L1 in place of L2.
+    """mean over (N, N) of |G - A| / N, for two Grams: `style_loss` with L1 instead of L2.
 
     >>> absolute_style_loss(torch.full((2, 2), 6.0), torch.full((2, 2), 2.0))
     tensor(2.)
@@ -81,7 +81,7 @@ def absolute_style_loss(G: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
 def mean_std(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """μ and σ of each feature over the positions, (2, N): Li et al. 2017's batch normalisation statistics.
 
-    σ² is the biased variance and 10⁻⁶ (so that a feature that never acts has a gradient). seed is not used.
+    σ² is the biased variance plus 10⁻⁶ (so that an inactive feature has a gradient). seed is not used.
 
     >>> mean_std(torch.tensor([[[[1.0, 3.0]]]])).round()
     tensor([[2.],
@@ -97,7 +97,7 @@ def mean_std_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def samples(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """The activation at some positions, (S, N): S = min(M, 256) of the M, drawn from `seed` without repetition."""
+    """The activation at S = min(M, 256) of its M positions, (S, N), drawn from `seed` without repetition."""
     F = activation.flatten(2).squeeze(0)  # (N, M)
     draw = torch.Generator().manual_seed(seed)
     at = torch.randperm(F.shape[1], generator=draw)[:SAMPLES].sort().values
@@ -107,9 +107,9 @@ def samples(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
 def mmd_gaussian_loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """MMD² = E k(x, x') - 2 E k(x, y) + E k(y, y') of two sets of samples, (S, N) and (S', N); from 0 to 2.
 
-    k(x, y) = exp(-‖x - y‖²/(2h²)), h² the mean squared distance in y, the target (Gretton et al. 2012, the
-    biased estimator; Li et al. 2017 for style). Of h's order two sets look alike or not; far beyond it k is 0
-    and so is the gradient.
+    k(x, y) = exp(-‖x - y‖²/(2h²)), h² the mean squared distance within y, the target (Gretton et al. 2012, the
+    biased estimator; Li et al. 2017 for style). It compares at distances of about h; far beyond, k and its gradient
+    are 0.
     """
     yy = _squared_distances(y, y)
     h = yy.detach().mean().clamp_min(1e-12)
@@ -123,9 +123,9 @@ def _squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def projections(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """The activation seen along 32 directions drawn from `seed`, each sorted: (32, M), in grey levels.
+    """The activation projected onto 32 directions drawn from `seed`, each sorted: (32, M), in grey levels.
 
-    A direction is uniform on the unit sphere of the N features, and the same in every call.
+    Directions are uniform on the unit sphere of the N features, and the same in every call.
     """
     F = activation.flatten(2).squeeze(0)  # (N, M)
     draw = torch.Generator().manual_seed(seed)
@@ -137,8 +137,8 @@ def projections(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
 def sliced_wasserstein_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """mean over directions of ‖sort(θᵀF) - sort(θᵀS)‖²/M: squared 2-Wasserstein distances in one dimension.
 
-    a (K, M) and b (K, M'): where M' differs, b's quantiles are interpolated. (Bonneel et al. 2015; Heitz et al.
-    2021 for textures.) It is 0 only where the two have the same distribution along all these directions.
+    a (K, M) and b (K, M'): if M' differs, b's quantiles are interpolated. (Bonneel et al. 2015; Heitz et al. 2021
+    for textures.) It is 0 only if both have the same distribution along all these directions.
 
     >>> sliced_wasserstein_loss(torch.zeros(1, 4), torch.full((1, 2), 3.0))
     tensor(9.)
@@ -149,10 +149,10 @@ def sliced_wasserstein_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def firing(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """B Bᵀ / M, (N, N), B = 1[F > 0]: the share of positions where two features are on together; in [0, 1].
+    """B Bᵀ / M, (N, N), B = 1[F > 0]: the fraction of positions where two features are on together; in [0, 1].
 
-    Its gradient is 0 almost everywhere, so the one of σ(F/τ) is passed on instead (straight through; Bengio et
-    al. 2013), τ the layer's mean |F|. After a ReLU a feature that is off has none: with conv layers it has.
+    Its gradient is 0 almost everywhere, so that of σ(F/τ) is passed on instead (straight through; Bengio et al.
+    2013), τ the layer's mean |F|. A feature that is off has a gradient in conv layers, but not after a ReLU.
     seed is not used.
 
     >>> firing(torch.tensor([[[[1.0, 3.0]], [[0.0, 2.0]]]]))
@@ -174,7 +174,7 @@ def firing_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 class StyleLoss:
     """A way to compare styles: the statistic of an activation, given a seed, and the loss of two statistics.
 
-    power: of 1/N in the loss; a reduced network's loss is brought to the full N by it.
+    power: of 1/N in the loss, used to scale a reduced network's loss to the full N.
     """
 
     statistic: Callable[[torch.Tensor, int], torch.Tensor]
@@ -197,7 +197,7 @@ STYLE_LOSSES = {
 """By the names of `Settings.style_loss`."""
 
 CONTENT_LOSSES = {"l2": content_loss, "l1": absolute_content_loss}
-"""By the names of `Settings.content_loss`; in both N occurs as 1/N."""
+"""By the names of `Settings.content_loss`; in both, N occurs as 1/N."""
 
 
 def layer_weights(
@@ -205,11 +205,11 @@ def layer_weights(
     styles: Sequence[torch.Tensor],
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = style_loss,
 ) -> tuple[float, ...]:
-    """w_l, one weight for each style layer: 1 each for None, the given ones, or "balanced".
+    """w_l, one weight per style layer: 1 each for None, the given ones, or "balanced".
 
-    styles: each layer's statistic (the Gram A, say). Balanced weights make each layer's loss relative to that of
-    its own style against nothing, w_l ∝ 1 / loss(A, 0), for Grams 1 / mean((A/N)²), scaled so that
-    Σ_l w_l·loss(A, 0) stays what it is with w_l = 1 (so k_S keeps its order of magnitude).
+    styles: each layer's statistic (the Gram A, say). Balanced weights measure each layer's loss relative to that of
+    its style against zero, w_l ∝ 1 / loss(A, 0), for Grams 1 / mean((A/N)²). They are scaled so that
+    Σ_l w_l·loss(A, 0) is the same as with w_l = 1 (so k_S keeps its order of magnitude).
 
     >>> layer_weights("balanced", [torch.ones(1, 1), torch.full((1, 1), 3.0)])
     (5.0, 0.5555555555555556)
@@ -219,5 +219,5 @@ def layer_weights(
     if chosen != "balanced":
         return tuple(chosen)
     strengths = [float(loss(A.double(), torch.zeros_like(A, dtype=torch.float64))) for A in styles]
-    share = sum(strengths) / max(len(strengths), 1)
-    return tuple(share / strength if strength > 0 else 0.0 for strength in strengths)
+    mean = sum(strengths) / max(len(strengths), 1)
+    return tuple(mean / strength if strength > 0 else 0.0 for strength in strengths)

@@ -1,4 +1,4 @@
-"""How much memory a run will take, told before it starts; and the one line when that is too much."""
+"""How much memory a run will take, computed before it starts; and the one-line error if that is too much."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from nstlab.network import Layer, algorithm, choose_device, vgg19_layers
 from nstlab.settings import Settings
 
 BASE_MEMORY = 0.4e9  # Python with torch
-MUCH_MEMORY = 1.8e9  # bytes from which a run had rather be small than a tenth faster
+MUCH_MEMORY = 1.8e9  # bytes; above this size a run prefers less memory to a tenth more speed
 MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
-
 
 Shape = tuple[float, float]
 
 
 def memory_needed(settings: Settings, height: float, width: float, style: Shape | None = None) -> float:
-    """Bytes that a run of `settings` takes at its most, Python and torch included, at height x width.
+    """The peak memory of a run of `settings` at height x width, in bytes, including Python and torch.
 
-    style: height and width of the style picture, where it may be larger: its statistics are taken first, one layer
-    after the other. Backward keeps each ReLU's output, 4 bytes a value; the fast path keeps a byte where no loss
-    reads it, and of a pooling 4 bytes a value, not 12. At the widest layer some tensors more exist at a time.
-    L-BFGS keeps two pictures for each step that it remembers.
+    style: height and width of the style picture, if it may be larger: its statistics are taken first, layer by
+    layer. Backward keeps each ReLU's output, 4 bytes per value; the fast path keeps 1 byte if no loss reads it, and 4
+    instead of 12 for a pooling. The widest layer needs a few more tensors at once. L-BFGS keeps two pictures for each
+    step that it remembers.
     """
     layers = computed_layers(settings)
     wanted = {*settings.content_layers, *settings.style_layers}
@@ -47,7 +46,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     widest = max(4 * layer.features / layer.stride**2 for layer in layers) * at_once
     pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
     weights = 4 * sum(layer.parameters for layer in layers)
-    if fast:  # backward's kernels, and Winograd's, which are four times as many
+    if fast:  # the kernels of backward, and of Winograd, which are four times as large
         shapes = [(c, *c.size(int(height), int(width))) for c in layers if c.kind == "conv"]
         chosen = [c.parameters for c, *size in shapes if algorithm(c.inputs, c.features, *size) == "winograd"]
         weights = 2 * weights + 2 * 4 * 4 * sum(chosen)
@@ -57,7 +56,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
 
 def memory_free(device: str) -> float:
-    """Bytes that a run on this device could have: what is free, and what Python with torch has taken already."""
+    """The bytes that a run on this device can have: those free, and those that Python with torch has already."""
     chosen = choose_device(device)
     if chosen.type == "cuda":
         return torch.cuda.mem_get_info(chosen)[0] + BASE_MEMORY
@@ -66,16 +65,16 @@ def memory_free(device: str) -> float:
 
 
 def left_of_the_groups(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes that the limits of this process's control groups leave, its own and those above it; ∞ without any.
+    """The bytes that the limits of this process's control groups, and of those above, leave; ∞ without limits.
 
-    A container or a batch system sets them; psutil sees the whole machine. Linux has two versions: one tree for
-    everything, or one for memory alone. Files that are cached and can be dropped count as free.
+    Containers and batch systems set them; psutil sees only the whole machine. Linux has two versions: one tree for
+    everything, or one for memory alone. Cached files that can be dropped count as free.
     """
     left = math.inf
     try:
         lines = groups.read_text().splitlines()
     except OSError:
-        return left  # no Linux
+        return left  # not Linux
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -96,12 +95,12 @@ def _left_of(group: Path, most: str, used: str, cached: str) -> float:
         limit, current = ((group / name).read_text().strip() for name in (most, used))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
-        return math.inf  # a group without a limit, or one that is not mounted here
+        return math.inf  # a group without a limit, or not mounted here
     return math.inf if limit == "max" else int(limit) - int(current) + int(stat.get(cached, 0))
 
 
 def size_that_fits(settings: Settings, height: float, width: float, free: float) -> int:
-    """The longest side, in steps of 32 pixels, of a picture of this shape whose run takes no more than `free`."""
+    """The largest size, in steps of 32 pixels, at which a run of this shape takes at most `free` bytes."""
     longer = max(height, width)
     size = int(longer) // 32 * 32
     while size > 32 and memory_needed(settings, height * size / longer, width * size / longer) > free:
@@ -110,9 +109,9 @@ def size_that_fits(settings: Settings, height: float, width: float, free: float)
 
 
 def prepare_memory(settings: Settings, height: int, width: int, style: Shape | None = None) -> None:
-    """Prepares for a run of a picture of this shape, `settings.size` long; RequestError if there is too little.
+    """Prepares memory for a run of this shape at `settings.size`; raises RequestError if there is too little.
 
-    style: the style picture's height and width when the content's are these.
+    style: the style picture's height and width to this height and width of the content.
     """
     scale = settings.size / max(height, width)
     height, width, style = height * scale, width * scale, tuple(side * scale for side in style or ()) or None
@@ -132,10 +131,10 @@ def prepare_memory(settings: Settings, height: int, width: int, style: Shape | N
 
 
 def keep_less(needed: float) -> None:
-    """Tells glibc's malloc to give blocks of 4 MB and more back at once, if a run needs much memory.
+    """Makes glibc's malloc return blocks of 4 MB and more at once, if a run needs much memory.
 
-    Else it keeps freed blocks of up to 32 MB for later, faster by a tenth; but at 1024 x 1024 they lie between what
-    stays, and half a gigabyte of them is never used again. [measured] Other systems' malloc is left as it is.
+    Otherwise it keeps freed blocks of up to 32 MB for reuse, a tenth faster. But at 1024 x 1024 they fragment memory,
+    and half a gigabyte is never used again. [measured] Other systems' malloc is left unchanged.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):
@@ -144,7 +143,7 @@ def keep_less(needed: float) -> None:
 
 @contextmanager
 def one_line_without_memory(settings: Settings, height: int, width: int) -> Iterator[None]:
-    """Turns the many errors of memory that cannot be had into a RunError that says which size would fit."""
+    """Turns the many out-of-memory errors into a RunError that says which size would fit."""
     height, width = (side * settings.size / max(height, width) for side in (height, width))
     free = memory_free(settings.device)
     try:
@@ -157,13 +156,13 @@ def one_line_without_memory(settings: Settings, height: int, width: int) -> Iter
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is torch's, NNPACK's or Python's way to say that memory cannot be had."""
+    """Whether this is torch's, NNPACK's or Python's out-of-memory error."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def computed_layers(settings: Settings) -> tuple[Layer, ...]:
-    """The layers up to the deepest that a loss reads."""
+    """The layers up to the deepest one that a loss reads."""
     wanted = {*settings.content_layers, *settings.style_layers}
     return vgg19_layers()[: max(layer.index for layer in vgg19_layers() if layer.name in wanted)]

@@ -1,4 +1,4 @@
-"""The network that a transfer uses: loaded, and made smaller where the settings say so."""
+"""The network that a transfer uses: loaded, and reduced if the settings say so."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nstlab.reduction import TECHNIQUES, Selection, gate_derivatives, reduced
 from nstlab.settings import Settings
 
 CALIBRATION = ("astronaut", "coffee", "rocket", "hubble", "swirl", "waves", "glass", "marbling")
-"""The eight sample pictures of `calibration="samples"`: four photographs, four paintings. Chelsea is held out."""
+"""The eight sample pictures of `calibration="samples"`: four photographs and four paintings. Chelsea is held out."""
 
 
 def load_network(settings: Settings) -> VGG19:
-    """The whole network that the settings name. Raises RequestError or RunError as `load_vgg19`."""
+    """The full network that the settings name. Raises RequestError or RunError like `load_vgg19`."""
     s = settings
     return load_vgg19(s.weights, s.pooling, s.device, s.convolution, s.precision, s.weights_format)
 
@@ -28,10 +28,10 @@ def reduced_network(
     style: torch.Tensor,
     record: dict[str, Selection] | None = None,
 ) -> VGG19:
-    """The network that a run with these settings uses in place of `net`; content and style in [0, 1].
+    """The network that a run with these settings uses instead of `net`; content and style in [0, 1].
 
-    It loads the calibration pictures and works out what `nstlab.reduction.reduced` needs; sensitivity is taken
-    at the average of the two pictures, where both losses pull. record: as there.
+    Loads the calibration pictures and computes what `nstlab.reduction.reduced` needs, including its `record`.
+    Sensitivity is taken at the average of the two pictures, where both losses pull.
     """
     if settings.reduction is None:
         return net

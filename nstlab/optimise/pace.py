@@ -1,4 +1,4 @@
-"""How long a run will take, told before it starts and while it goes on."""
+"""How long a run will take, forecast before it starts and while it runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nstlab.optimise.memory import computed_layers, memory_needed
 from nstlab.settings import Settings
 from nstlab.terminal import duration
 
-PASSES = 2.2  # forward, and backward to the picture alone; the rest of an iteration is a tenth [measured]
+PASSES = 2.2  # forward, and backward to the picture only; the rest of an iteration adds a tenth [measured]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """seconds: of one iteration; total: seconds of all that is still to do; memory: bytes; begun: some is done."""
+    """seconds: of one iteration; total: seconds for all that remains; memory: bytes; begun: whether some is done."""
 
     seconds: float
     total: float
@@ -25,14 +25,12 @@ class Forecast:
     begun: bool
 
     def __str__(self) -> str:
-        share = "left" if self.begun else "in all"
-        return (
-            f"about {duration(self.seconds)} an iteration, {duration(self.total)} {share}, {self.memory / 1e9:.1f} GB"
-        )
+        total = f"{duration(self.total)} {'left' if self.begun else 'in total'}"
+        return f"about {duration(self.seconds)} an iteration, {total}, {self.memory / 1e9:.1f} GB"
 
 
 def forecast(settings: Settings, height: int, width: int, rate: float, stored: int = 0) -> Forecast:
-    """What `settings` will cost for a content of height x width; rate: multiply-adds a second."""
+    """What `settings` will cost for a content of height x width; rate: in multiply-adds per second."""
     layers = computed_layers(settings)
     work = sum(layer.multiply_adds(height, width) for layer in layers)
     seconds = PASSES * work / rate
@@ -41,13 +39,13 @@ def forecast(settings: Settings, height: int, width: int, rate: float, stored: i
 
 
 def measured_rate(settings: Settings, height: int, width: int, seconds: float) -> float:
-    """Multiply-adds a second, from an iteration that took so many seconds."""
+    """Multiply-adds per second, from the seconds that one iteration took."""
     work = sum(layer.multiply_adds(height, width) for layer in computed_layers(settings))
     return PASSES * work / max(seconds, 1e-6)
 
 
 def first_rate(device: str) -> float:
-    """Multiply-adds a second, from one convolution done now: a fiftieth of a second's work."""
+    """Multiply-adds per second, measured now on one convolution, which takes a fiftieth of a second."""
     with torch.inference_mode():
         x = torch.zeros(1, 128, 64, 64, device=choose_device(device))
         kernels = Kernels(x.new_zeros(128, 128, 3, 3), x.new_zeros(128))

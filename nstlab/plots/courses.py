@@ -1,4 +1,4 @@
-"""Several runs beside each other: tables of pictures, their courses over the iterations, weights by layer."""
+"""Several runs side by side: tables of pictures, curves over the iterations, quantities by layer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ DASHES = ("-", "--", ":", "-.")
 def picture_table(
     rows: Mapping[str, Mapping[str, torch.Tensor | None]], title: str = "", height: float = 1.45, note: str = ""
 ) -> Figure:
-    """Pictures in rows and columns, labelled once at the left and once at the top.
+    """Pictures in rows and columns, with labels on the left and at the top.
 
-    rows: row label -> column label -> picture (1, 3, H, W) in [0, 1], or None for an empty place; height: of
-    one picture, in inches; note: a line at the foot.
+    rows: row label -> column label -> picture (1, 3, H, W) in [0, 1], or None for an empty cell; height: of one
+    picture, in inches; note: a line at the bottom.
     """
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     shapes = [picture.shape for row in rows.values() for picture in row.values() if picture is not None]
@@ -36,7 +36,7 @@ def picture_table(
         for axis, column in zip(line, columns, strict=True):
             axis.set(xticks=[], yticks=[])
             there = row.get(column) is not None
-            axis.spines[:].set(color="#cccccc", linewidth=0.6, visible=there)  # a white picture has an edge, too
+            axis.spines[:].set(color="#cccccc", linewidth=0.6, visible=there)  # so that a white picture has an edge
             if there:
                 show(axis, row[column])
                 axis.set_axis_on()
@@ -51,7 +51,7 @@ def picture_table(
 
 
 def film_strips(strips: Mapping[str, Mapping[int, torch.Tensor]], title: str = "", height: float = 1.25) -> Figure:
-    """A film strip a row: run -> iteration -> its picture, (1, 3, H, W) in [0, 1]."""
+    """A film strip per row: run -> iteration -> its picture, (1, 3, H, W) in [0, 1]."""
     rows = {label: {f"{k}": frames[k] for k in sorted(frames)} for label, frames in strips.items()}
     return picture_table(rows, title, height, note="iteration →")
 
@@ -63,10 +63,10 @@ def over_iterations(
     mark: float | None = None,
     log_x: bool = False,
 ) -> Figure:
-    """One quantity over the iterations, a line a run, on a log scale; a panel for each group of runs.
+    """One quantity over the iterations on a log scale: a line per run, a panel per group of runs.
 
-    panels: panel's title -> run's label -> the values, indexed by iteration (values that are not positive
-    have no place on a log scale and are left out); mark: a level to draw across. The panels share both scales.
+    panels: panel title -> run label -> values, indexed by iteration (a log scale has no room for values that are not
+    positive: they are left out); mark: a level to draw across. The panels have the same scales.
     """
     figure, axes = plt.subplots(
         1, len(panels), figsize=(max(5.6 * len(panels), 7.4), 4.1), squeeze=False, sharey=True, layout="constrained"
@@ -99,9 +99,9 @@ def bars(
     log: bool = False,
     shape: str = "{:.0f}",
 ) -> Figure:
-    """Horizontal bars with their number: a group for each row of the table, a colour for each column.
+    """Horizontal bars with their numbers: a group per row of the table, a colour per column.
 
-    missing: what is written where the table has no number; shape: how a number is written.
+    missing: the text where the table has no number; shape: the format of a number.
     """
     groups, columns = len(table), list(table.columns)
     figure, axis = plt.subplots(figsize=(8.6, 0.3 * groups * max(len(columns), 1.4) + 1.3), layout="constrained")
@@ -127,9 +127,9 @@ def bars(
 
 
 def by_layer(table: pd.DataFrame, ylabel: str, title: str = "", thick: Iterable[str] = ()) -> Figure:
-    """A quantity by layer on a log scale: rows are layers, a line for each column, named at its end.
+    """A quantity by layer on a log scale: rows are layers, and each column is a line with its name at the end.
 
-    thick: columns to draw thicker than the others.
+    thick: columns to draw thicker.
     """
     figure, axis = plt.subplots(figsize=(10, 4.9), layout="constrained")
     places = np.arange(len(table))
@@ -148,10 +148,10 @@ def by_layer(table: pd.DataFrame, ylabel: str, title: str = "", thick: Iterable[
     return figure
 
 
-def _apart(values: Sequence[float], share: float = 0.055) -> list[float]:
-    """The values moved so that labels at them do not lie on each other."""
+def _apart(values: Sequence[float], fraction: float = 0.055) -> list[float]:
+    """The values moved so that labels at them do not overlap."""
     order = np.argsort(values)
-    least = share * max(max(values) - min(values), 1.0)
+    least = fraction * max(max(values) - min(values), 1.0)
     placed = list(values)
     for below, above in itertools.pairwise(order):
         placed[above] = max(placed[above], placed[below] + least)
@@ -159,24 +159,17 @@ def _apart(values: Sequence[float], share: float = 0.055) -> list[float]:
 
 
 def drift(paths: Mapping[str, pd.Series], title: str = "", floor: float = 1e-12) -> Figure:
-    """How far two paths are apart over the iterations; equal ones lie on a line of their own at the foot.
+    """The distance of two paths over the iterations; equal ones lie on a line of their own at the bottom.
 
-    paths: label -> relative difference by iteration; what is exactly 0 is drawn at `floor`.
+    paths: label -> relative difference by iteration; a difference of exactly 0 is drawn at `floor`.
     """
     figure, axis = plt.subplots(figsize=(9.5, 4.2), layout="constrained")
     colours, markers = itertools.cycle(COLOURS), itertools.cycle("osD^vP*X")
     for (label, values), colour, marker in zip(paths.items(), colours, markers, strict=False):
         axis.plot(values.index, values.clip(lower=floor), marker + "-", color=colour, label=label, markersize=4)
     axis.axhspan(floor / 3, floor * 3, color="#dddddd", alpha=0.5)
-    axis.text(
-        values.index[-1],
-        1.6 * floor,
-        "exactly equal, to the bit ",
-        va="bottom",
-        ha="right",
-        fontsize=9,
-        color="#444444",
-    )
+    text = "exactly equal, to the bit "
+    axis.text(values.index[-1], 1.6 * floor, text, va="bottom", ha="right", fontsize=9, color="#444444")
     axis.set(yscale="log", ylim=(floor / 3, None), xlabel="iteration", title=title)
     axis.set_ylabel("difference of the two pictures\n(largest, over the largest grey level)")
     axis.grid(alpha=0.25)

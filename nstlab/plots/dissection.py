@@ -1,4 +1,4 @@
-"""Reconstructions beside their picture, how near they came, and which loss term pulls on the picture."""
+"""Reconstructions next to their picture, how close they came, and which loss term pulls on the picture."""
 
 from __future__ import annotations
 
@@ -7,33 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from nstlab.plots.transfers import CONTENT_COLOUR, LAYER_COLOURS, show
+from nstlab.plots.transfers import CONTENT_COLOUR, LAYER_COLOURS, blank_axes, show
 
 if TYPE_CHECKING:
     from nstlab.dissect import Reconstruction
 
 
 def reconstructions(found: Mapping[str, Reconstruction], title: str = "", columns: int = 6) -> Figure:
-    """The picture, then what each layer (or set of layers) gives back, under its PSNR and SSIM."""
+    """The picture, then what each layer (or set of layers) recovers, with PSNR and SSIM."""
     target = next(iter(found.values())).target
     count = len(found) + 1
     columns = min(columns, count)
     rows = -(-count // columns)
     aspect = target.shape[2] / target.shape[3]
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(13, rows * (13 / columns * aspect + 0.5) + 0.4),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis in axes.flat:
-        axis.axis("off")
+    figure, axes = blank_axes(rows, columns, (13, rows * (13 / columns * aspect + 0.5) + 0.4))
     show(axes.flat[0], target, "the picture\n")
     for axis, (name, record) in zip(axes.flat[1:], found.items(), strict=False):
         show(axis, record.image, f"{name}\n{record.psnr:.1f} dB, SSIM {record.ssim:.2f}")
@@ -65,9 +56,9 @@ def _colours(count: int) -> list[tuple[float, ...]]:
 
 
 def gradient_shares(table: pd.DataFrame, title: str = "") -> Figure:
-    """Who pulls on the picture: each term's share of the gradient over the iterations, and along the whole.
+    """Who pulls on the picture: each term's share of the gradient over the iterations, and its projection on the sum.
 
-    table: as `dissect.gradient_shares_along`.
+    table: as from `dissect.gradient_shares_along`.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.3 if title else 4), layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -82,7 +73,7 @@ def gradient_shares(table: pd.DataFrame, title: str = "") -> Figure:
     for term, colour in zip(terms, colours, strict=True):
         right.plot(projection.index, projection[term], color=colour, label=term, marker="o", markersize=3)
     right.axhline(0, color="black", linewidth=0.7)
-    right.set(title="How much of the common direction is its own (below 0: against it)", ylabel="⟨g_l, g⟩ / ‖g‖²")
+    right.set(title="What each term adds to the common direction (below 0: against it)", ylabel="⟨g_l, g⟩ / ‖g‖²")
     for axis in (left, right):
         axis.set(xlabel="iteration (symmetric log scale)")
         axis.set_xscale("symlog", linthresh=1)
@@ -96,13 +87,9 @@ def gradient_shares(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 def favourites(images: Mapping[str, torch.Tensor], names: Sequence[str], features: Sequence[Sequence[int]]) -> Figure:
-    """What some features like best, a column a layer: images["relu3_1 #7"] under that name."""
+    """What some features like best, one column per layer: images["relu3_1 #7"] under that name."""
     rows = max(len(some) for some in features)
-    figure, axes = plt.subplots(
-        rows, len(names), figsize=(2.3 * len(names), 2.55 * rows + 0.4), squeeze=False, layout="constrained"
-    )
-    for axis in np.ravel(axes):
-        axis.axis("off")
+    figure, axes = blank_axes(rows, len(names), (2.3 * len(names), 2.55 * rows + 0.4))
     for column, name, some in zip(axes.T, names, features, strict=True):
         for axis, feature in zip(column, some, strict=False):
             show(axis, images[f"{name} #{feature}"], f"{name} #{feature}")

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -25,11 +25,7 @@ SHOWN = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")
 
 def box_colours(count: int) -> list[str]:
     """Colours for nested boxes, from the smallest (yellow) to the largest (violet)."""
-    return [_hex(colormaps["plasma"](0.95 - 0.8 * i / max(count - 1, 1))) for i in range(count)]
-
-
-def _hex(colour: tuple[float, ...]) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour[:3])
+    return [to_hex(colormaps["plasma"](0.95 - 0.8 * i / max(count - 1, 1))) for i in range(count)]
 
 
 def position_card(card: PositionCard, layers: Sequence[str] = SHOWN) -> Figure:
@@ -46,7 +42,7 @@ def position_card(card: PositionCard, layers: Sequence[str] = SHOWN) -> Figure:
     for bars, name, colour in zip(axes, layers, colours, strict=True):
         _excited(bars, card, name, colour)
     axes[0].set_ylabel("feature, the most excited on top", fontsize=9)
-    right.supxlabel("activation (grey levels); in brackets: share of the feature's maximum in this picture", fontsize=9)
+    right.supxlabel("activation (grey levels); in brackets: % of the feature's maximum in this picture", fontsize=9)
     figure.suptitle("What the position sees in each layer, and the features it excites most there", fontsize=11)
     return figure
 
@@ -56,14 +52,13 @@ def _excited(axis, card: PositionCard, name: str, colour: str) -> None:
     values = [value for _, value, _ in excited]
     axis.barh(range(len(excited)), values, color=colour)
     axis.set_yticks([])
-    for i, (feature, _, share) in enumerate(excited):
-        axis.text(0.04, i - 0.49, f"#{feature} ({share:.0%})", transform=axis.get_yaxis_transform(), fontsize=8)
+    for i, (feature, _, fraction) in enumerate(excited):
+        axis.text(0.04, i - 0.49, f"#{feature} ({fraction:.0%})", transform=axis.get_yaxis_transform(), fontsize=8)
     axis.set_ylim(max(len(excited), 1) - 0.4, -0.8)
     axis.set_title(f"{name}\nbox {box.height} × {box.width}", fontsize=9.5)
     axis.locator_params(axis="x", nbins=3)
     axis.tick_params(labelsize=8)
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right", "left"]].set_visible(False)
     for bar in axis.patches:
         bar.set_height(0.35)
 
@@ -71,22 +66,19 @@ def _excited(axis, card: PositionCard, name: str, colour: str) -> None:
 def feature_card(card: FeatureCard) -> Figure:
     """A feature's map, the patches it likes best, the kernels it listens through, its nearest features."""
     figure = Figure(figsize=(13, 5.6), layout="constrained")
-    figure.suptitle(_title(card), fontsize=11)
+    nearest = ", ".join(f"#{other} ({angle:.0f}°)" for other, angle in card.nearest[:4])
+    title = f"{card.layer.name}, feature {card.feature}. Nearest features by angle: {nearest}"
+    figure.suptitle(title, fontsize=11)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.7))
     axis = left.subplots()
     drawn = feature_map(axis, card.map, "its map", scale(card.map, signed=card.layer.kind == "conv"))
     bar = left.colorbar(drawn, ax=axis, location="bottom", shrink=0.8)
     bar.set_label("activation (grey levels)", fontsize=9)
     upper, lower = right.subfigures(2, 1)
-    upper.suptitle("The pixels that excite it most, under the activation (grey levels)", fontsize=10)
+    upper.suptitle("The pixels that excite it most; above each, the activation (grey levels)", fontsize=10)
     patch_row(upper.subplots(1, 6), card.patches)
     _kernels(lower, card)
     return figure
-
-
-def _title(card: FeatureCard) -> str:
-    nearest = ", ".join(f"#{other} ({angle:.0f}°)" for other, angle in card.nearest[:4])
-    return f"{card.layer.name}, feature {card.feature}. Nearest features by angle: {nearest}"
 
 
 def _kernels(figure, card: FeatureCard) -> None:
@@ -96,7 +88,7 @@ def _kernels(figure, card: FeatureCard) -> None:
         return
     first = card.layer.name in ("conv1_1", "relu1_1")
     figure.suptitle(
-        "Its kernel: how each colour's 3 × 3 neighbourhood is weighed"
+        "Its kernel: how it weighs each colour's 3 × 3 neighbourhood"
         if first
         else "The 3 × 3 kernels of the six input features that it listens to most in this picture",
         fontsize=10,
@@ -112,7 +104,7 @@ def _kernels(figure, card: FeatureCard) -> None:
 
 
 def png(figure: Figure, dpi: int = 80) -> bytes:
-    """A figure as the bytes of a PNG, for a widget; the figure is closed."""
+    """A figure as the bytes of a PNG, for a widget; closes the figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
     plt.close(figure)
@@ -125,9 +117,9 @@ def overlay_png(
     norm: tuple[str, Normalize] | None = None,
     side: int = 0,
 ) -> bytes:
-    """A picture (1, 3, H, W) in [0, 1] as PNG bytes, a feature's map (H_l, W_l) laid over its grey version.
+    """A picture (1, 3, H, W) in [0, 1] as PNG bytes, with a feature's map (H_l, W_l) laid over its grey version.
 
-    norm: colour map and range (None: the map's own, see `scale`); side: the longer side in pixels (0: as it is).
+    norm: colour map and range (None: the map's own, see `scale`); side: the longer side in pixels (0: unchanged).
     """
     pixels = np.asarray(image[0].detach().cpu().clamp(0, 1).permute(1, 2, 0))
     if values is not None:

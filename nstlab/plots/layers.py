@@ -13,23 +13,23 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from nstlab.plots.transfers import LAYER_COLOURS, show
+from nstlab.plots.transfers import LAYER_COLOURS, blank_axes, show
 
 if TYPE_CHECKING:
     from nstlab.dissect import Comparison, LayerCard, Patch
     from nstlab.network import Box, Layer
 
 FROM_ZERO, AROUND_ZERO = "inferno", "RdBu_r"
-"""The colour maps of what is never negative (ReLU's output) and of what is signed (a convolution's)."""
+"""The colour maps for values that are never negative (a ReLU's output) and for signed ones (a convolution's)."""
 
 BOX_COLOUR = "#00e5ff"
 KIND_COLOURS = {"conv": "#2c6fad", "relu": "#c1440e", "pool": "#5c5c5c"}
 
 
 def scale(values: torch.Tensor, signed: bool | None = None) -> tuple[str, Normalize]:
-    """Colour map and range of an activation: sequential from 0, or diverging around 0 where it is signed.
+    """Colour map and range of an activation: sequential from 0, or diverging around 0 if it is signed.
 
-    The highest half per cent of the values share the last colour, so that one peak does not darken all the rest.
+    The highest half per cent of the values get the last colour, so that one peak does not darken all the rest.
     """
     values = np.asarray(values.cpu())
     signed = bool(values.min() < 0) if signed is None else signed
@@ -49,15 +49,15 @@ def feature_map(axis: Axes, values: torch.Tensor, caption: str = "", norm: tuple
 def network(layers: Sequence[Layer], height: int, width: int) -> Figure:
     """The sequence of functions as boxes to scale, for a picture of height x width pixels.
 
-    A box's face is the activation's height x width; its depth is its number of features. One box a layer that
-    changes the size: the picture, then each block's convolutions and its pooling.
+    A box's face is the activation's height x width; its depth is the number of features. The picture, each convolution
+    and each pooling has a box.
     """
     shapes = [("picture", "picture", 3, height, width)]
     shapes += [
         (f"F{la.index} {la.name}", la.kind, la.features, *la.size(height, width)) for la in layers if la.kind != "relu"
     ]
     figure, axis = plt.subplots(figsize=(13, 3.6), layout="constrained")
-    pixel, feature = 1.0 / max(height, width), 0.26 / 512  # height and width share a scale, depth has its own
+    pixel, feature = 1.0 / max(height, width), 0.26 / 512  # height and width have one scale, depth has another
     x = 0.0
     for name, kind, features, rows, columns in shapes:
         depth, tall = max(features * feature, 0.012), rows * pixel
@@ -73,14 +73,14 @@ def network(layers: Sequence[Layer], height: int, width: int) -> Figure:
     axis.axis("off")
     axis.set_title(
         "Large and thin becomes small and thick: height and width to one scale, thickness = number of features\n"
-        "(numbers: features × height × width; after every blue conv a relu, the next F, which changes no size)",
+        "(numbers: features × height × width; each blue conv is followed by a relu, the next F, of the same size)",
         fontsize=10.5,
     )
     return figure
 
 
 def _box(axis: Axes, x: float, depth: float, rows: float, shear: float, colour: str) -> None:
-    """A box whose left edge is at x: `depth` to the right, `rows` high, its width drawn obliquely."""
+    """A box with its left edge at x: `depth` wide, `rows` high, its width drawn obliquely."""
     y = -rows / 2
     lean = 0.5 * shear
     front = [(x, y), (x + depth, y), (x + depth, y + rows), (x, y + rows)]
@@ -92,7 +92,6 @@ def _box(axis: Axes, x: float, depth: float, rows: float, shear: float, colour: 
 
 def layer_card(card: LayerCard) -> Figure:
     """A layer's page: its maps, what excites it, its values, its features, its Gram matrix and spectrum."""
-    layer = card.layer
     figure = plt.figure(figsize=(13, 10.4), layout="constrained")
     figure.suptitle(_headline(card), fontsize=12, x=0.01, ha="left")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.55, 1))
@@ -104,14 +103,12 @@ def layer_card(card: LayerCard) -> Figure:
     _features(axes[1], card)
     _gram(lower, axes[2], card)
     _spectrum(axes[3], card)
-    figure.set_label(layer.name)
+    figure.set_label(card.layer.name)
     return figure
 
 
 def _headline(card: LayerCard) -> str:
-    layer = card.layer
-    rows, columns = card.size
-    field = layer.receptive_field
+    layer, (rows, columns), field = card.layer, card.size, card.layer.receptive_field
     parts = [
         f"$\\bf{{{layer.name.replace('_', chr(92) + '_')}}}$ = F{layer.index}",
         f"{layer.features} features × {rows} × {columns} positions, {card.megabytes:.1f} MB",
@@ -124,7 +121,7 @@ def _headline(card: LayerCard) -> str:
 
 def _maps(figure, card: LayerCard) -> None:
     figure.suptitle(
-        f"The {len(card.features)} features that vary most inside the picture, one colour scale (grey levels)",
+        f"The {len(card.features)} features that vary most inside the picture, on one colour scale (grey levels)",
         fontsize=10,
     )
     columns = 4
@@ -139,7 +136,7 @@ def _maps(figure, card: LayerCard) -> None:
 
 
 def _patches(figure, card: LayerCard) -> None:
-    figure.suptitle("What excites three of them most: the pixels seen there", fontsize=10)
+    figure.suptitle("What excites three of them most: the pixels that they see", fontsize=10)
     axes = figure.subplots(max(len(card.patches), 1), 4, squeeze=False)
     for row, (feature, patches) in zip(axes, card.patches.items(), strict=False):
         patch_row(row, patches)
@@ -147,7 +144,7 @@ def _patches(figure, card: LayerCard) -> None:
 
 
 def patch_row(axes: Sequence[Axes], patches: Sequence[Patch]) -> None:
-    """Patches, the strongest first, each under its activation in grey levels; axes left over stay empty."""
+    """Patches, the strongest first, each under its activation in grey levels; spare axes stay empty."""
     for axis in axes:
         axis.axis("off")
     for axis, patch in zip(axes, patches, strict=False):
@@ -164,7 +161,7 @@ def _values(axis: Axes, card: LayerCard) -> None:
     axis.stairs(h.before, h.edges, color="#8a8a8a", label=before, fill=True, alpha=0.45)
     axis.stairs(h.after, h.edges, color=KIND_COLOURS[card.layer.kind], label=after, linewidth=1.6)
     axis.axvline(0, color="black", linewidth=0.6)
-    axis.set(title="How often each value occurs", xlabel="activation (grey levels)", ylabel="share of all values")
+    axis.set(title="How often each value occurs", xlabel="activation (grey levels)", ylabel="fraction of all values")
     axis.set_yscale("log")
     axis.locator_params(axis="x", nbins=4)
     axis.legend(frameon=False, fontsize=8)
@@ -173,15 +170,15 @@ def _values(axis: Axes, card: LayerCard) -> None:
 
 def _features(axis: Axes, card: LayerCard) -> None:
     table = card.statistics
-    if card.layer.kind == "conv":  # which has no zeros to speak of
+    if card.layer.kind == "conv":  # it has no zeros to speak of
         axis.scatter(table["mean"], table["maximum"], color=KIND_COLOURS["conv"], s=9)
     else:
         drawn = axis.scatter(table["mean"], table["maximum"], c=table["zeros"], cmap="viridis", vmin=0, vmax=1, s=9)
         bar = axis.figure.colorbar(drawn, ax=axis, pad=0.02)
-        bar.set_label("share of zeros", fontsize=8)
+        bar.set_label("fraction of zeros", fontsize=8)
         bar.ax.tick_params(labelsize=8)
     axis.locator_params(nbins=4)
-    axis.set(title="Every feature: a point", xlabel="mean (grey levels)", ylabel="maximum (grey levels)")
+    axis.set(title="One point per feature", xlabel="mean (grey levels)", ylabel="maximum (grey levels)")
     _small(axis)
 
 
@@ -205,12 +202,12 @@ def _gram(figure, axis: Axes, card: LayerCard) -> None:
 
 def _spectrum(axis: Axes, card: LayerCard) -> None:
     s = card.spectrum
-    share = s.eigenvalues / max(s.eigenvalues.sum(), 1e-300)
-    order = np.arange(1, len(share) + 1)
-    axis.plot(order[share > 1e-9], share[share > 1e-9], color="#6a4c93", linewidth=1.6)
+    p = s.eigenvalues / max(s.eigenvalues.sum(), 1e-300)
+    order = np.arange(1, len(p) + 1)
+    axis.plot(order[p > 1e-9], p[p > 1e-9], color="#6a4c93", linewidth=1.6)
     axis.axvline(max(s.entropy_rank, 1), color="#c1440e", linestyle="--", linewidth=1)
-    axis.set(xscale="log", yscale="log", xlabel="eigenvalue, by size", ylabel="share of their sum")
-    axis.set_title(f"Effective rank (dashed): {s.entropy_rank:.3g}\n90 % in {s.ninety} of {len(share)} directions")
+    axis.set(xscale="log", yscale="log", xlabel="eigenvalue, by size", ylabel="fraction of their sum")
+    axis.set_title(f"Effective rank (dashed): {s.entropy_rank:.3g}\n90 % in {s.ninety} of {len(p)} directions")
     _small(axis)
 
 
@@ -222,21 +219,18 @@ def _small(axis: Axes) -> None:
 
 
 def contact_sheet(cards: Sequence[LayerCard], title: str = "") -> Figure:
-    """All layers at a glance: of each, the feature that varies most, on its own colour scale."""
+    """All layers at a glance: the feature of each that varies most, on its own colour scale."""
     columns = 8
     rows = -(-(len(cards) + 1) // columns)
     aspect = cards[0].image.shape[2] / cards[0].image.shape[3]
-    figure, axes = plt.subplots(rows, columns, figsize=(13, rows * (1.45 * aspect + 0.42) + 0.6), layout="constrained")
-    for axis in axes.flat:
-        axis.axis("off")
+    figure, axes = blank_axes(rows, columns, (13, rows * (1.45 * aspect + 0.42) + 0.6))
     show(axes.flat[0], cards[0].image, "the picture")
     for axis, card in zip(axes.flat[1:], cards, strict=False):
         axis.axis("on")
         signed = card.layer.kind == "conv"
         caption = f"{card.layer.name} #{card.features[0]}\n{card.size[0]} × {card.size[1]}, zeros {card.zeros:.0%}"
         feature_map(axis, card.maps[0], caption, scale(card.maps[0], signed))
-        for spine in axis.spines.values():
-            spine.set(color=KIND_COLOURS[card.layer.kind], linewidth=1.5)
+        axis.spines[:].set(color=KIND_COLOURS[card.layer.kind], linewidth=1.5)
     figure.suptitle(
         title or "From pixels to ever coarser, ever sparser maps: each layer's most varied feature (frame: its kind)"
     )
@@ -244,19 +238,19 @@ def contact_sheet(cards: Sequence[LayerCard], title: str = "") -> Figure:
 
 
 def layer_profile(cards: Sequence[LayerCard]) -> Figure:
-    """Three quantities over all layers: share of zeros, silent features, effective rank of the Gram."""
+    """Three quantities by layer: fraction of zeros, silent features, effective rank of the Gram."""
     names = [card.layer.name for card in cards]
     x = np.arange(len(cards))
     colours = [KIND_COLOURS[card.layer.kind] for card in cards]
     figure, axes = plt.subplots(3, 1, figsize=(12, 7.4), sharex=True, layout="constrained")
     axes[0].bar(x, [100 * card.zeros for card in cards], color=colours)
-    axes[0].set(title="Share of zeros (blue conv, red relu, grey pool)", ylabel="zeros (%)", ylim=(0, 100))
+    axes[0].set(title="Zeros (blue conv, red relu, grey pool)", ylabel="zeros (%)", ylim=(0, 100))
     axes[1].bar(x, [card.dead for card in cards], color=colours)
-    axes[1].set(title="Features that nothing in this picture brings above 0", ylabel="silent features")
+    axes[1].set(title="Features that are nowhere above 0 in this picture", ylabel="silent features")
     axes[2].bar(x, [card.spectrum.entropy_rank for card in cards], color=colours)
     axes[2].step(x, [card.layer.features for card in cards], where="mid", color="black", linewidth=1, label="features")
     axes[2].set(
-        title="How many directions the features really use: effective rank of the Gram, and the number of features",
+        title="How many directions the features really use: effective rank of the Gram, and number of features",
         ylabel="effective rank",
         yscale="log",
     )
@@ -270,7 +264,7 @@ def layer_profile(cards: Sequence[LayerCard]) -> Figure:
 
 
 def comparison(record: Comparison, names: tuple[str, str]) -> Figure:
-    """One layer, two pictures: the features that tell them apart, one colour scale a feature."""
+    """One layer, two pictures: the features that tell them apart, with one colour scale per feature."""
     count = len(record.features)
     figure, axes = plt.subplots(
         2, count + 1, figsize=(13, 4.9), layout="constrained", width_ratios=[1.15] + [1] * count
@@ -294,9 +288,9 @@ def comparison(record: Comparison, names: tuple[str, str]) -> Figure:
 
 
 def receptive_fields(image: torch.Tensor, gradients: Mapping[str, torch.Tensor], boxes: Mapping[str, Box]) -> Figure:
-    """The receptive field made visible: for each layer the size of a position's gradient over the picture.
+    """The receptive field made visible: the size of a position's gradient over the picture, for each layer.
 
-    gradients: (1, 3, H, W) by layer; boxes: what the arithmetic says, drawn as a frame.
+    gradients: (1, 3, H, W) by layer; boxes: the computed receptive fields, drawn as frames.
     """
     figure, axes = plt.subplots(
         1,
@@ -316,7 +310,7 @@ def receptive_fields(image: torch.Tensor, gradients: Mapping[str, torch.Tensor],
         axis.set_title(f"{name}: {box.height} × {box.width} pixels", fontsize=9.5)
         axis.set(xticks=[], yticks=[])
     bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.4, aspect=40)
-    bar.set_label("how strongly the position answers to a pixel: |∂a/∂x|, relative to its largest", fontsize=9)
+    bar.set_label("how strongly the position responds to a pixel: |∂a/∂x|, relative to the largest", fontsize=9)
     return figure
 
 

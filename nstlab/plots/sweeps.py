@@ -1,4 +1,4 @@
-"""The figures of a sweep: contact sheets, loss surfaces, the trade-off, clusters, what each knob does."""
+"""The figures of a sweep: contact sheets, loss surfaces, the trade-off, clusters, the effect of each knob."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARGIN = 0.55
 
 
 def value_label(value: Any) -> str:
-    """A parameter's value beside a picture: short, broken at its commas and underscores.
+    """A parameter's value as a picture's label: short, broken at commas and underscores.
 
     >>> value_label(1000.0), value_label("white_noise"), value_label("relu1_1,relu2_1")
     ('1000', 'white\\nnoise', 'relu1_1\\nrelu2_1')
@@ -51,12 +51,11 @@ def sweep_sheets(
     title: str = "",
     note: str = "",
 ) -> Iterator[Figure]:
-    """Contact sheets: the first axis across, the second down, a page for each combination of further ones.
+    """Contact sheets: the first axis across, the second down, a page for each combination of the others.
 
-    table: one row a point; axes: parameter -> values in order; images: the points' pictures, (1, 3, H, W) in
-    [0, 1], in the table's order, None for one that is missing; given: pictures to show beside the title; note:
-    a line at the foot.
-    Points that do not fill a grid come one after the other, each with its values.
+    table: one row per point; axes: parameter -> values in order; images: the points' pictures, (1, 3, H, W) in
+    [0, 1], in the table's order, None for a missing one; given: pictures to show next to the title; note: a line at
+    the bottom. Points that do not fill a grid follow one another, each with its values.
     """
     rows = table[list(axes)].astype(object).where(table[list(axes)].notna(), None)  # an empty cell is None
     where = {values: n for n, values in enumerate(rows.itertuples(index=False, name=None))}
@@ -84,7 +83,7 @@ def _grid(
     across: tuple[str, Sequence[Any]],
     down: tuple[str, Sequence[Any]] | None,
 ) -> _Sheet:
-    """One page: pictures in rows and columns, labelled once at the top and once at the left."""
+    """One page: pictures in rows and columns, with labels at the top and on the left."""
     columns, rows = len(across[1]), len(pictures)
     width, height = _cell(pictures, columns)
     left, top = MARGIN + (1.0 if down else 0.2), 2.35
@@ -112,7 +111,7 @@ def _sequence(
     title: str,
     note: str,
 ) -> Figure:
-    """One page of points that fill no grid, in their order."""
+    """One page of points that do not fill a grid, in order."""
     columns = min(len(images), max(4, round(len(images) ** 0.5 * 1.3)))
     lines = max(caption.count("\n") + 1 for caption in captions)
     rows = -(-len(images) // columns)
@@ -136,7 +135,7 @@ def _cell(pictures: list[list[torch.Tensor | None]], columns: int) -> tuple[floa
 
 
 def _size(inches: float) -> float:
-    """A label's font size beside a picture so large."""
+    """A label's font size next to a picture of this size."""
     return float(np.clip(inches * 6, 5, 11))
 
 
@@ -158,12 +157,11 @@ class _Sheet:
             show(axis, picture)  # in its own proportions, whatever the cell's are
             return
         axis.set(xticks=[], yticks=[], facecolor="#efebe3")
-        for spine in axis.spines.values():
-            spine.set_visible(False)
+        axis.spines[:].set_visible(False)
         axis.text(0.5, 0.5, "missing", ha="center", va="center", color=FAINT, fontsize=8)
 
     def header(self, title: str, page: str, given: Mapping[str, torch.Tensor], note: str) -> None:
-        """Title and page at the top left, the given pictures at the right, the note at the foot."""
+        """Title and page at the top left, the given pictures on the right, the note at the bottom."""
         self.text(MARGIN, self.height - 0.42, note, ha="left", va="center", size=8, color=FAINT)
         self.text(MARGIN, 0.72, title, size=19, family="serif", ha="left", va="center")
         if page:
@@ -180,12 +178,12 @@ class _Sheet:
 
 
 def sheet_png(figure: Figure) -> bytes:
-    """A contact sheet as the bytes of a PNG, sharp enough to print; the figure is closed."""
+    """A contact sheet as the bytes of a PNG, sharp enough to print; closes the figure."""
     return png(figure, SHEET_DPI)
 
 
 def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], across: str, down: str) -> Figure:
-    """Losses over two knobs, as numbers on colours (log scale), a panel for each loss.
+    """Losses over two knobs, as numbers on colours (log scale), one panel per loss.
 
     surfaces: caption -> a frame with the values of `across` as columns and those of `down` as index.
     """
@@ -212,7 +210,7 @@ def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], across: str, down: str) 
 
 
 def _short(value: float) -> str:
-    """A loss in a cell: two digits, with k, M or G for thousands, millions and more."""
+    """A loss in a cell: two digits, with k, M or G for thousands, millions and billions."""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:.{0 if value >= 10 * unit else 1}f} {letter}"
@@ -220,9 +218,9 @@ def _short(value: float) -> str:
 
 
 def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figure:
-    """Content loss against style loss, both on log scales: one point a run, joined along one knob.
+    """Content loss against style loss, both on log scales: one point per run, joined along one knob.
 
-    along: the knob whose values are written beside the points; lines: the knob that has a line a value.
+    along: the knob whose values label the points; lines: the knob with one line per value.
     """
     figure, axis = plt.subplots(figsize=(7.6, 5.2), layout="constrained")
     groups = table.groupby(lines, sort=False, dropna=False) if lines else [(along, table)]
@@ -250,7 +248,7 @@ def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figu
 
 
 def _labels_by_place(table: pd.DataFrame, along: str) -> list[tuple[tuple[float, float], list[str]]]:
-    """(style loss, content loss) of a label and the values that it names: where labels would overlap, one has all."""
+    """Labels as ((style loss, content loss), values); labels that would overlap are merged into one."""
     drawn = table[(table["loss_content"] > 0) & (table["loss_style"] > 0)]
     points = np.log(drawn[["loss_style", "loss_content"]].to_numpy())
     room = np.maximum(np.ptp(points, axis=0), 1e-9) * (0.15, 0.05) if len(points) else np.zeros(2)  # of a label
@@ -265,10 +263,10 @@ def _labels_by_place(table: pd.DataFrame, along: str) -> list[tuple[tuple[float,
 
 
 def clusters(images: Mapping[str, torch.Tensor], between: np.ndarray, linkage: np.ndarray, title: str = "") -> Figure:
-    """Which pictures are the same: a tree whose forks stand at the distance of what they join, and all distances.
+    """Which pictures are alike: a tree that joins them at their distance, and all distances.
 
     images: label -> picture, (1, 3, H, W) in [0, 1]; between: (n, n), their distances in grey levels;
-    linkage: as scipy's `linkage` gives it, (n - 1, 4).
+    linkage: as from scipy's `linkage`, (n - 1, 4).
     """
     labels = list(images)
     n = len(labels)
@@ -293,7 +291,7 @@ def clusters(images: Mapping[str, torch.Tensor], between: np.ndarray, linkage: n
         for (row, column), value in np.ndenumerate(shown):
             light = value > 0.55 * shown.max()
             matrix.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="w" if light else "k")
-    matrix.set_title("Distance of every two pictures")
+    matrix.set_title("Distance of each pair of pictures")
     figure.colorbar(image, ax=matrix, label="grey levels", shrink=0.9)
     if title:
         figure.suptitle(plain(title))
@@ -301,19 +299,15 @@ def clusters(images: Mapping[str, torch.Tensor], between: np.ndarray, linkage: n
 
 
 def knob_sensitivity(table: pd.DataFrame) -> Figure:
-    """What each knob does: how far it moves the picture, and by which factor it moves each loss.
+    """What each knob does: how far it moves the picture, and by which factor it changes each loss.
 
-    table: as `nstlab.sweeps.sensitivity` gives it.
+    table: as from `nstlab.sweeps.sensitivity`.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.75 * len(table) + 1.7), layout="constrained")
     places = np.arange(len(table))[::-1]
     left.barh(places, table["distance"], color=LAYER_COLOURS[3], height=0.55)
-    left.set(
-        xlabel="mean distance of two pictures (grey levels)",
-        title="How far one knob alone moves the picture",
-        yticks=places,
-    )
-    left.set_yticklabels(table["knob"])
+    left.set(xlabel="mean distance of two pictures (grey levels)", title="How far one knob alone moves the picture")
+    left.set_yticks(places, table["knob"])
     for part, shift, colour in (("style", 0.19, LAYER_COLOURS[0]), ("content", -0.19, "#7a7a7a")):
         right.barh(places + shift, table[f"{part}_factor"], color=colour, height=0.34, label=f"{part} loss")
     right.set(xscale="log", xlabel="factor between two runs (log scale; 1 is no change)", title="… and the two losses")

@@ -26,23 +26,16 @@ TERM_COLOURS = (CONTENT_COLOUR, *LAYER_COLOURS)
 def pictures(
     images: Mapping[str, torch.Tensor], columns: int | None = None, title: str = "", height: float = 3.2
 ) -> Figure:
-    """Pictures, (1, 3, H, W) in [0, 1] units each, in a grid, every one under its caption.
+    """A grid of pictures, (1, 3, H, W) in [0, 1] units each, each under its caption.
 
-    columns: how many in a row (None: all); height: of one picture, in inches.
+    columns: pictures per row (None: all); height: of one picture, in inches.
     """
     columns = columns or len(images)
     rows = -(-len(images) // columns)
     shapes = [image.shape for image in images.values()]
     aspect = max(shape[3] / shape[2] for shape in shapes)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(columns * height * aspect, rows * (height + 0.35) + (0.4 if title else 0)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis in axes.flat:
-        axis.axis("off")
+    size = (columns * height * aspect, rows * (height + 0.35) + (0.4 if title else 0))
+    figure, axes = blank_axes(rows, columns, size)
     for axis, (caption, image) in zip(axes.flat, images.items(), strict=False):
         show(axis, image, caption)
     if title:
@@ -50,8 +43,16 @@ def pictures(
     return figure
 
 
+def blank_axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """A figure of `size` inches, and its rows x columns axes, which show nothing yet."""
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    return figure, axes
+
+
 def plain(text: str) -> str:
-    r"""Text for a figure in which two dollar signs are two dollar signs, and not a formula; twice is as good as once.
+    r"""Text for a figure, in which dollar signs do not start a formula; applying it twice changes nothing.
 
     >>> print(plain("A$AP & Ke$ha"))
     A\$AP & Ke\$ha
@@ -73,7 +74,7 @@ def triptych(content: torch.Tensor, style: torch.Tensor, result: torch.Tensor) -
 
 
 def film_strip(frames: Mapping[int, torch.Tensor], title: str = "") -> Figure:
-    """The stored frames of a run in the order of their iterations."""
+    """The stored frames of a run, ordered by iteration."""
     captions = {f"iteration {k}": image for k, image in sorted(frames.items())}
     rows = max(-(-len(captions) // 5), 1)
     return pictures(captions, columns=-(-len(captions) // rows), title=title, height=2.3)  # no row much shorter
@@ -82,7 +83,7 @@ def film_strip(frames: Mapping[int, torch.Tensor], title: str = "") -> Figure:
 def losses(history: pd.DataFrame, settings: Settings, layers: Sequence[str] | None = None) -> Figure:
     """Two panels over the iterations, on log scales: the total with its terms, and the style loss by layer.
 
-    history: as `Run.history`; settings: the run's, which weigh the terms; layers: some style layers (None: all).
+    history: as `Run.history`; settings: the run's, for the terms' weights; layers: some style layers (None: all).
     """
     layers = list(layers if layers is not None else settings.style_layers)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
@@ -103,11 +104,11 @@ def losses(history: pd.DataFrame, settings: Settings, layers: Sequence[str] | No
 
 
 def curve(axis: Axes, history: pd.DataFrame, values: pd.Series, label: str, colour: str, **style: float) -> None:
-    """One loss over the iterations; values that are zero have no place on a log scale and are left out."""
+    """One loss over the iterations, without zeros, which a log scale cannot show."""
     axis.plot(history["iteration"], values.where(values > 0), label=label, color=colour, **style)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG at 110 dots an inch and close it."""
+    """Write a figure as PNG at 110 dots per inch and close it."""
     figure.savefig(path, dpi=110)
     plt.close(figure)

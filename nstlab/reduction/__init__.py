@@ -1,10 +1,10 @@
-"""Smaller networks: which there are, what they leave of a network, what it costs.
+"""Smaller networks: which there are, what they leave of a network, what they cost.
 
-techniques.py       the ways, by name, and `reduced`, which makes of a VGG19 another one that takes its place
-shrinking.py        channels taken away layer by layer
+techniques.py       the techniques, by name, and `reduced`, which turns a VGG19 into one that can replace it
+shrinking.py        removes channels layer by layer
 distinctiveness.py  which channels are the same feature twice
 codebooks.py        weights that are shared, pruned and coded
-costs.py            parameters, multiply-adds, bytes; what a channel means to a loss
+costs.py            parameters, multiply-adds, bytes; what a channel matters to a loss
 """
 
 from nstlab.reduction.costs import Cost, cost, gate_derivatives

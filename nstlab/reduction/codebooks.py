@@ -1,8 +1,8 @@
 """Weights that are shared, pruned and coded: Deep Compression without its retraining (Han, Mao & Dally 2016).
 
-Stage 1 sets the smallest weights of a layer to 0, stage 2 gives the others one of 2^bits values a layer,
-stage 3 codes them by Huffman. The default weights are stage 2 at 8 bits already. None of it makes dense
-arithmetic faster: what shrinks is the file.
+Stage 1 sets a layer's smallest weights to 0, stage 2 gives each other weight one of the layer's 2^bits values,
+stage 3 codes them by Huffman. The default weights are at stage 2 already, with 8 bits. None of this speeds up dense
+arithmetic: only the file shrinks.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import heapq
 import torch
 
 ITERATIONS = 30  # of k-means; the codebooks hardly move any more
-LARGEST_ALPHABET = 4096  # of a Huffman code; above it, values are counted as plain 32-bit numbers
-GAP_BITS = 5  # a position is coded as its distance to the one before, up to 2^5 (Han et al., figure 2)
+LARGEST_ALPHABET = 4096  # of a Huffman code; larger ones are counted as plain 32-bit numbers
+GAP_BITS = 5  # a position is coded as its distance to the previous one, up to 2^5 (Han et al., figure 2)
 
 
 def prune(weight: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """The weights with the `sparsity` share of smallest |w| set to 0; `sparsity` is in [0, 1).
+    """The weights with the fraction `sparsity`, in [0, 1), of smallest |w| set to 0.
 
     >>> prune(torch.tensor([3.0, -1.0, 2.0, -4.0]), 0.5)
     tensor([ 3.,  0.,  0., -4.])
@@ -29,14 +29,14 @@ def prune(weight: torch.Tensor, sparsity: float) -> torch.Tensor:
     return pruned.view_as(weight)
 
 
-def share(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """The weights, those that are not 0 replaced by the nearest of at most 2^bits values: one codebook.
+def quantise(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """The weights, with each that is not 0 replaced by the nearest of at most 2^bits values, the codebook.
 
     k-means in one dimension from evenly spaced values, which Han et al. found best ("linear initialisation",
-    section 3.2), with Lloyd's iterations done exactly on the sorted weights. A codebook that has fewer
-    distinct weights to fit than entries leaves them as they are.
+    section 3.2), with Lloyd's iterations computed exactly on the sorted weights. If there are no more distinct weights
+    than codebook entries, they stay unchanged.
 
-    >>> share(torch.tensor([0.0, 1.0, 1.2, 5.0, 5.4]), 1)
+    >>> quantise(torch.tensor([0.0, 1.0, 1.2, 5.0, 5.4]), 1)
     tensor([0.0000, 1.1000, 1.1000, 5.2000, 5.2000])
     """
     kept = weight != 0
@@ -63,7 +63,7 @@ def share(weight: torch.Tensor, bits: int) -> torch.Tensor:
 def huffman_bits(counts: list[int]) -> int:
     """The length in bits of a text in Huffman's code, from how often each of its symbols occurs.
 
-    Between the text's entropy and that plus one bit a symbol (Huffman 1952).
+    It lies between the text's entropy and that plus one bit per symbol (Huffman 1952).
 
     >>> huffman_bits([4, 2, 1, 1])  # codes of 1, 2, 3 and 3 bits
     14
@@ -81,11 +81,11 @@ def huffman_bits(counts: list[int]) -> int:
 
 
 def coded_bytes(weights: list[torch.Tensor], biases: list[torch.Tensor]) -> int:
-    """The bytes that these layers take, pruned weights left out and both values and positions Huffman-coded.
+    """The bytes that these layers take without pruned weights, with both values and positions Huffman-coded.
 
-    Of each layer: its codebook and its biases at 32 bits, one code a weight that is not 0 and, where there are
-    zeros, one code for its distance to the one before (a distance beyond 32 takes further codes). A layer with
-    more distinct weights than a codebook has is counted at 32 bits each.
+    For each layer: its codebook and biases at 32 bits, one code per weight that is not 0 and, if there are zeros, one
+    code for its distance to the previous one (more for a distance beyond 32). If a layer has too many distinct weights
+    for a codebook, each takes 32 bits.
     """
     bits = sum(32 * bias.numel() for bias in biases)
     for weight in weights:

@@ -1,4 +1,4 @@
-"""What a network costs as far as a transfer uses it, and what it would cost the loss to do without a channel."""
+"""What the part of a network that a transfer uses costs, and what losing a channel would do to the loss."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nstlab.reduction.codebooks import coded_bytes
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs, as far as a transfer uses it.
+    """What the part of a network that a transfer uses costs.
 
-    parameters: weights and biases that are not 0; multiply_adds: of one forward pass in dense arithmetic;
-    coded_bytes: the size of the file, Huffman-coded, or None where no weights are shared.
+    parameters: the weights that are not 0, and the biases; multiply_adds: of one forward pass in dense arithmetic;
+    coded_bytes: the size of the Huffman-coded file, or None if it was not worked out.
     """
 
     parameters: int
@@ -27,7 +27,7 @@ class Cost:
 def cost(net: VGG19, height: int, width: int, deepest: str = "relu5_1", coded: bool = False) -> Cost:
     """The cost of a network's layers up to `deepest` for a picture of height x width pixels.
 
-    coded: whether to work out the coded size too, which takes a second.
+    coded: whether to work out the coded size, too; that takes a second.
 
     >>> cost(load_vgg19("random", device="cpu"), 224, 224).multiply_adds
     18121162752
@@ -47,9 +47,9 @@ def gate_derivatives(
 ) -> dict[str, torch.Tensor]:
     """Σ over positions of a_c·∂L/∂a_c for each channel of each convolution, (N,), by the convolution's name.
 
-    It is minus the loss's first-order change when the channel is gated to 0 (Molchanov et al. 2017, eq. 8;
-    Mozer & Smolensky 1989's relevance to first order). x: the picture in grey levels at which it is taken;
-    loss: a scalar from all activations by name. A layer that the loss does not depend on has zeros.
+    It is minus the first-order change of the loss when the channel is gated to 0 (Molchanov et al. 2017, eq. 8;
+    Mozer & Smolensky 1989's relevance to first order). x: the picture in grey levels at which to take it; loss: a
+    scalar from all activations by name. Layers that the loss does not depend on have zeros.
 
     >>> net = load_vgg19("random", device="cpu")
     >>> found = gate_derivatives(net, torch.rand(1, 3, 32, 32), lambda F: F["relu1_1"].sum())

@@ -1,11 +1,11 @@
 """Which channels are the same feature twice, and how one stands for several (Gedeon & Harris 1991).
 
-A channel's activation vector is its values at all positions of some pictures, as the next convolution sees
-them. Two channels at a small angle are one feature but for a factor, and one of them can do the work of both;
-two that always add up to the same are complementary, and one of them can do it with a minus sign.
-Gedeon & Harris scale their sigmoids to [0, 1] and measure the angles from 0.5. After a ReLU that would make
-every sparse feature a neighbour of every other (all are near -0.5 nearly everywhere), so angles are measured
-from 0 here, and from the mean for complementary pairs.
+A channel's activation vector is its values at all positions of some pictures, as the next convolution sees them. Two
+channels at a small angle are one feature up to a factor, and one of them can do the work of both. Two that always add
+up to the same are complementary, and one of them can replace the other with a minus sign.
+Gedeon & Harris scale their sigmoids to [0, 1] and measure the angles from 0.5. After a ReLU that would make all
+sparse features neighbours (all are near -0.5 nearly everywhere), so here angles are measured from 0, and from the
+mean for complementary pairs.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import torch
 from nstlab.metrics import angles
 
 COMPLEMENTARY = 15.0
-"""Degrees: where an amount is asked for, a pair is complementary if its centred angle is within this of 180."""
+"""Degrees: when merging by amount, a pair is complementary if its centred angle is within this of 180."""
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which of a layer's N channels stay, and how they stand for all of them: a ≈ stands_forᵀ a[keep] + shift.
 
-    keep: (n,) the channels that stay, rising; stands_for: (n, N), how much of each channel each that stays stands
-    for; shift: (N,) in grey levels.
+    keep: (n,) the channels that stay, in ascending order; stands_for: (n, N), how much of each channel (column) each
+    kept one (row) stands for; shift: (N,) in grey levels.
     """
 
     keep: torch.Tensor
@@ -34,30 +34,29 @@ class Selection:
 
     @property
     def weights(self) -> torch.Tensor:
-        """c, (n,): what each kept channel counts in a loss, √Σ_j stands_for_ij² over those that it stands for."""
+        """c, (n,): each kept channel's weight in a loss, √Σ_j stands_for_ij² over the channels it stands for."""
         return self.stands_for.square().sum(1).sqrt()
 
 
 def chosen(scores: torch.Tensor, count: int) -> Selection:
-    """The `count` channels with the highest scores, standing for themselves alone: the others become 0.
+    """The `count` channels with the highest scores, each standing only for itself; the others become 0.
 
     >>> chosen(torch.tensor([3.0, 1.0, 2.0]), 2).keep
     tensor([0, 2])
     """
     keep = scores.argsort(descending=True, stable=True)[:count].sort().values
-    T = torch.zeros(count, len(scores), dtype=scores.dtype, device=scores.device)
-    T[torch.arange(count), keep] = 1
-    return Selection(keep, T, torch.zeros_like(scores))
+    everyone = torch.eye(len(scores), dtype=scores.dtype, device=scores.device)
+    return Selection(keep, everyone[keep], torch.zeros_like(scores))
 
 
 def merge(a: torch.Tensor, outgoing: torch.Tensor, count: int, angle: float | None = None) -> Selection:
-    """Merge channels until `count` are left or, where `angle` is given, no two are closer than that.
+    """Merge channels until `count` are left or, if `angle` is given, no two are closer than that.
 
-    a: (N, P) activation vectors; outgoing: (N, ...) the next layer's weights of each. Complementary pairs go
-    first: a_j ≈ α a_i + β with α < 0, least squares; if the two have the same outgoing weights, i has no effect
-    left and goes as well (the case that Gedeon & Harris describe). Then, again and again, the two at the
-    smallest angle: the stronger stays, a_j ≈ α a_i with α = ⟨a_i, a_j⟩/⟨a_i, a_i⟩, off by sin θ of a_j's
-    length. What j stood for already is projected on i anew, so that errors do not add up along a chain.
+    a: (N, P) activation vectors; outgoing: (N, ...) the next layer's weights of each. Complementary pairs go first:
+    a_j ≈ α a_i + β with α < 0, by least squares; if both have the same outgoing weights, i has no effect left and
+    goes as well (the case that Gedeon & Harris describe). Then the two at the smallest angle are merged, again and
+    again: the stronger stays, a_j ≈ α a_i with α = ⟨a_i, a_j⟩/⟨a_i, a_i⟩, with an error of sin θ times a_j's length.
+    What j stood for already is projected onto i directly, so that errors do not add up along a chain.
     """
     a = a.double()
     N = len(a)
@@ -73,12 +72,12 @@ def merge(a: torch.Tensor, outgoing: torch.Tensor, count: int, angle: float | No
 
 
 def _complementary(a: torch.Tensor, angle: float) -> list[tuple[int, int]]:
-    """Pairs (stronger, weaker) whose vectors, centred, are within `angle` of being opposite; the closest first."""
+    """Pairs (stronger, weaker) whose centred vectors are within `angle` of opposite, the closest first."""
     lengths = a.norm(dim=1)
     centred = a - a.mean(1, keepdim=True)
-    centred[centred.norm(dim=1) <= 1e-9 * lengths] = 0.0  # constant but for rounding: opposite to nothing
+    centred[centred.norm(dim=1) <= 1e-9 * lengths] = 0.0  # constant up to rounding: at 90 to all, opposite to none
     rows, columns = torch.triu_indices(len(a), len(a), offset=1, device=a.device)
-    distance = 180 - angles(centred)[rows, columns]  # a constant one is at 90 from all, and so opposite to none
+    distance = 180 - angles(centred)[rows, columns]
     near = torch.nonzero(distance < angle).flatten()
     pairs = []
     for k in near[distance[near].argsort(stable=True)].tolist():
@@ -88,7 +87,7 @@ def _complementary(a: torch.Tensor, angle: float) -> list[tuple[int, int]]:
 
 
 def _oppose(a: torch.Tensor, outgoing: torch.Tensor, T: torch.Tensor, shift: torch.Tensor, i: int, j: int) -> set[int]:
-    """Let i stand for its complement j; returns which of the two are gone."""
+    """Let i stand for its complement j; returns which of the two go."""
     u, v = a[i] - a[i].mean(), a[j] - a[j].mean()
     α = float(u @ v / (u @ u))
     T[j, j], T[i, j] = 0.0, α
@@ -96,7 +95,7 @@ def _oppose(a: torch.Tensor, outgoing: torch.Tensor, T: torch.Tensor, shift: tor
     left = outgoing[i] + α * outgoing[j]
     if float(left.norm()) > 1e-5 * float(outgoing[i].norm()):
         return {j}
-    T[i] = 0.0  # what the two do together is a constant, which the shift carries
+    T[i] = 0.0  # together the two are a constant, which the shift carries
     return {i, j}
 
 
@@ -106,7 +105,7 @@ def _merge_nearest(
     """Merge the two nearest until `count` are left or none are closer than `angle`; changes T and gone."""
     θ = angles(a)
     silent = ~a.any(dim=1)
-    θ[silent], θ[:, silent] = 0.0, 0.0  # any channel can stand for one that is never there
+    θ[silent], θ[:, silent] = 0.0, 0.0  # any channel can stand for a silent one
     θ.fill_diagonal_(torch.inf)
     for i in gone:
         θ[i], θ[:, i] = torch.inf, torch.inf

@@ -1,7 +1,7 @@
-"""Channels taken away, layer by layer from the front: the network that is left is smaller, and a VGG19 everywhere.
+"""Removing channels, layer by layer from the front; what is left is a smaller VGG19 that works everywhere.
 
-Each layer is judged by what the layers before it have become; the next layer takes over what the removed channels did
-as far as the technique knows it, and with `refit` as far as least squares can make it. Nothing is trained.
+Each layer is judged by what the layers before it have become. The next layer takes over the work of the removed
+channels as far as the technique knows it, and with `refit` as far as least squares can fit it. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from nstlab.network import VGG19, Weights, sha256_of_tensors
 from nstlab.reduction.distinctiveness import Selection
 from nstlab.settings import Settings
 
-POSITIONS = 8192  # of an activation vector, at most: angles change by less than a degree beyond
+POSITIONS = 8192  # of an activation vector, at most: more change the angles by less than a degree
 REFIT_POSITIONS = 2048  # of a least-squares fit, at most
 LEAST_POSITIONS = 16  # fewer do not tell channels apart
-RIDGE = 0.03  # how strongly a refit holds on to the weights as they were; see `refitted`
+RIDGE = 0.03  # how strongly a refit holds on to the old weights; see `refitted`
 
 
 @dataclass(frozen=True)
 class Channels:
-    """What a technique may judge the N channels of a convolution by.
+    """What a technique can judge the N channels of a convolution by.
 
     name: the convolution; activations: (N, P), after the ReLU, at some positions of some pictures; incoming: their
     weights (N, C, 3, 3); outgoing: the next layer's weights of each, (N, ...); derivatives: (N,), of the transfer's
-    loss by each channel's gate, as `gate_derivatives` gives them, or None; count: how many are to stay.
+    loss by each channel's gate, as from `gate_derivatives`, or None; count: how many to keep.
     """
 
     name: str
@@ -42,15 +42,14 @@ class Channels:
 
 
 Choice = Callable[[Channels, Settings, torch.Generator], Selection]
-"""A technique: which channels stay. What it draws, it draws from the generator."""
+"""A technique: which channels stay. All its random numbers come from the generator."""
 
 
 def channel_weights(selections: Mapping[str, Selection], merged: bool) -> dict[str, torch.Tensor]:
-    """c_l, (n,), for every layer that lost channels: what each that stayed counts in a loss.
+    """c_l, (n,), for every layer that lost channels: the weight of each remaining channel in a loss.
 
-    If channels were merged, one counts for all that it stands for, c = √Σα²: with exact duplicates both the content
-    and the Gram loss are then what they were. Else those that stayed are a sample of all, c = √(N/n), and the mean
-    over them stands for the mean over all.
+    A merged channel counts for all that it stands for, c = √Σα²: exact duplicates then leave content and Gram loss
+    unchanged. Otherwise the remaining ones are a sample of all, c = √(N/n), and their mean estimates the mean of all.
     """
     weights = {}
     for name, selection in selections.items():
@@ -78,11 +77,11 @@ class Shrinking:
         derivatives: Mapping[str, torch.Tensor] | None,
         merged: bool,
     ) -> None:
-        """merged: whether the channels that stay stand for others; else they are a sample of all."""
+        """merged: whether the remaining channels stand for others; else they are a sample of all."""
         self.net, self.settings, self.choose, self.derivatives = net, settings, choose, derivatives
         self.merged = merged
         if not pictures:
-            raise RequestError(f"reduction={settings.reduction} needs pictures to judge the channels by")
+            raise RequestError(f"reduction={settings.reduction} needs pictures to judge channels by")
         self.full = [net.prepare(picture.to(net.mean)) for picture in pictures]
         self.small = list(self.full)
         self.names = [name for name, _, _ in convolutions()]
@@ -105,7 +104,7 @@ class Shrinking:
         return small
 
     def _forward(self, name: str) -> None:
-        """Both networks' activations as the next convolution sees them: convolution, ReLU, and pooling if any."""
+        """Take both networks' activations through a convolution, its ReLU, and the pooling if any."""
         W, b = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
         self.small = [conv2d(x, W, b, padding=1).relu() for x in self.small]
         W, b = getattr(self.net, f"{name}_weight"), getattr(self.net, f"{name}_bias")
@@ -120,7 +119,7 @@ class Shrinking:
         if a.shape[1] < LEAST_POSITIONS:
             raise RequestError(
                 f"the calibration pictures are too small: {name} has {a.shape[1]} positions in them and needs "
-                f"{LEAST_POSITIONS}; take a larger size, calibration=samples, or earlier reduced_blocks"
+                f"{LEAST_POSITIONS}; use a larger size, calibration=samples, or earlier reduced_blocks"
             )
         N = len(a)
         count = round((1 - self.settings.amount) * N)
@@ -129,10 +128,11 @@ class Shrinking:
         outgoing = self.tensors[f"{following}.weight"].transpose(0, 1) if following else torch.ones_like(a[:, :1])
         derivatives = None if self.derivatives is None else self.derivatives[name].to(a)
         channels = Channels(name, a, self.tensors[f"{name}.weight"], outgoing, derivatives, count)
-        return _as(self.choose(channels, self.settings, self.generator), a)
+        chosen = self.choose(channels, self.settings, self.generator)
+        return Selection(chosen.keep, chosen.stands_for.to(a), chosen.shift.to(a))
 
     def _apply(self, selection: Selection, name: str, following: str | None) -> None:
-        """Take the channels away: here rows of W and b, in the next layer columns of W."""
+        """Remove the channels: rows of W and b here, columns of W in the next layer."""
         keep = selection.keep
         for part in ("weight", "bias"):
             self.tensors[f"{name}.{part}"] = self.tensors[f"{name}.{part}"][keep].contiguous()
@@ -156,18 +156,16 @@ class Shrinking:
 def refitted(
     W: torch.Tensor, b: torch.Tensor, X: torch.Tensor, Y: torch.Tensor, ridge: float = RIDGE
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """W (O, K) and b (O,) moved so that W X + b comes near Y: ridge regression around what they were.
+    """W (O, K) and b (O,) changed so that W X + b approximates Y: ridge regression around the old values.
 
-    X: (K, P) inputs; Y: (O, P) what the outputs should be. Minimises ‖W'X + b' - Y‖² + λ‖(W', b') - (W, b)‖²,
-    λ = ridge times the mean squared length of a column of X: there are often fewer positions than weights, and
-    where the data say nothing the weights stay.
+    X: (K, P) inputs; Y: (O, P) desired outputs. Minimises ‖W'X + b' - Y‖² + λ‖(W', b') - (W, b)‖², λ = ridge times
+    the mean squared length of a column of X: there are often fewer positions than weights, and weights that the data
+    do not determine stay.
 
     >>> refitted(torch.zeros(1, 1), torch.zeros(1), torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 7.0]]), 1e-12)
     (tensor([[2.]]), tensor([3.]))
     """
-    level = (
-        X.double().square().mean().sqrt().clamp_min(1e-12)
-    )  # a bias is an input that is constant, as strong as the others
+    level = X.double().square().mean().sqrt().clamp_min(1e-12)  # the bias is a constant input, as strong as the others
     X_, R = torch.cat([X.double(), level.expand(1, X.shape[1])]), (Y - W @ X - b[:, None]).double()
     K, P = X_.shape
     λ = ridge * X_.square().sum() / P
@@ -182,18 +180,14 @@ def refitted(
     return W + change[:, :-1].to(W), b + (change[:, -1] * level).to(b)
 
 
-def _as(selection: Selection, like: torch.Tensor) -> Selection:
-    return Selection(selection.keep, selection.stands_for.to(like), selection.shift.to(like))
-
-
 def _places(x: Sequence[torch.Tensor], most: int) -> list[torch.Tensor]:
-    """At most about `most` positions of some activations, drawn the same way each time: for each, flat indices."""
+    """About `most` positions of some activations at most, always the same ones: flat indices for each."""
     sizes = [t.shape[2] * t.shape[3] for t in x]
     draw = torch.Generator().manual_seed(0)
-    shares = [min(size, -(-most * size // sum(sizes))) for size in sizes]
+    counts = [min(size, -(-most * size // sum(sizes))) for size in sizes]
     return [
         torch.randperm(size, generator=draw)[:count].sort().values.to(t.device)
-        for t, size, count in zip(x, sizes, shares, strict=True)
+        for t, size, count in zip(x, sizes, counts, strict=True)
     ]
 
 
@@ -203,7 +197,7 @@ def _sampled(x: Sequence[torch.Tensor], most: int) -> torch.Tensor:
 
 
 def _patches(x: Sequence[torch.Tensor], most: int) -> torch.Tensor:
-    """What a 3x3 convolution sees at those positions: (9N, P), a border of zeros around each activation."""
+    """What a 3x3 convolution sees at these positions, (9N, P), with a border of zeros around each activation."""
     found = []
     for t, at in zip(x, _places(x, most), strict=True):
         windows = pad(t, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)[0]  # (N, H, W, 3, 3), no copy

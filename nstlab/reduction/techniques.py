@@ -1,4 +1,4 @@
-"""The ways to make a network smaller, by the names of `Settings.reduction`. Nothing is trained.
+"""The techniques that make a network smaller, by the names of `Settings.reduction`. Nothing is trained.
 
 | `reduction` | which channels stay | what the others leave behind |
 | --- | --- | --- |
@@ -10,7 +10,7 @@
 | weight_sharing | all; see nstlab.reduction.codebooks | |
 | minimal_effort | all; see nstlab.network.sparse_gradients | |
 
-What is removed is really gone: a network that lost channels has smaller tensors and takes fewer multiply-adds.
+Removed channels are really gone: the network has smaller tensors and takes fewer multiply-adds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from nstlab.errors import RequestError
 from nstlab.layers import convolutions
 from nstlab.network import VGG19, Weights, sha256_of_tensors
-from nstlab.reduction.codebooks import prune, share
+from nstlab.reduction.codebooks import prune, quantise
 from nstlab.reduction.distinctiveness import Selection, chosen, merge
 from nstlab.reduction.shrinking import Channels, Choice, Shrinking
 from nstlab.settings import Settings
@@ -36,9 +36,9 @@ Record = dict[str, Selection]
 
 @dataclass(frozen=True)
 class Technique:
-    """A way to make a network smaller: the settings that it has, and what it makes of a network.
+    """A way to make a network smaller: its settings, and the function that makes the smaller network.
 
-    judges: whether it looks at pictures; derives: whether it needs the derivatives of the loss by each channel.
+    judges: whether it looks at pictures; derives: whether it needs the loss's derivatives by each channel.
     """
 
     knobs: tuple[str, ...]
@@ -54,11 +54,11 @@ def reduced(
     derivatives: Derivatives = None,
     record: Record | None = None,
 ) -> VGG19:
-    """The network that `settings.reduction` makes of the full one; the full one itself where nothing is removed.
+    """The full network reduced as `settings.reduction` says; the full network itself if nothing is removed.
 
-    pictures: (1, 3, H, W) in [0, 1] each, that channels are judged by; derivatives: what sensitivity needs, as
-    `gate_derivatives` gives it; record: takes every layer's Selection, conv name -> which channels were merged.
-    Raises RequestError for an amount that leaves a layer without a channel, or pictures that are too small.
+    pictures: (1, 3, H, W) in [0, 1] each, to judge channels by; derivatives: from `gate_derivatives`, for
+    sensitivity; record: is filled with every layer's Selection, by the convolution's name.
+    Raises RequestError for an amount that leaves a layer without channels, or for pictures that are too small.
 
     >>> net = load_vgg19("random", device="cpu")
     >>> half = reduced(net, Settings(reduction="magnitude", amount=0.5), [torch.rand(1, 3, 64, 64)])
@@ -72,7 +72,7 @@ def reduced(
 
 
 def _largest(score: Callable[[Channels, torch.Generator], torch.Tensor]) -> Choice:
-    """The technique that keeps the channels with the highest scores, (N,)."""
+    """A technique that keeps the channels with the highest scores, (N,)."""
     return lambda channels, settings, generator: chosen(score(channels, generator), channels.count)
 
 
@@ -82,24 +82,24 @@ def magnitude(channels: Channels, _: torch.Generator) -> torch.Tensor:
 
 
 def contribution(channels: Channels, _: torch.Generator) -> torch.Tensor:
-    """E|a_c|·‖W_next,c‖₁: how much of it arrives in the next layer."""
+    """E|a_c|·‖W_next,c‖₁: how much of the channel reaches the next layer."""
     return channels.activations.abs().mean(1) * channels.outgoing.abs().flatten(1).sum(1)
 
 
 def sensitivity(channels: Channels, _: torch.Generator) -> torch.Tensor:
-    """|Σ a_c·∂L/∂a_c|: what switching it off does to the loss, to first order."""
+    """|Σ a_c·∂L/∂a_c|: what switching the channel off does to the loss, to first order."""
     if channels.derivatives is None:
         raise RequestError("reduction=sensitivity needs the derivatives of a loss: see gate_derivatives")
     return channels.derivatives.abs()
 
 
 def at_random(channels: Channels, generator: torch.Generator) -> torch.Tensor:
-    """Any, from the seed."""
+    """Random scores, from the seed."""
     return torch.rand(len(channels.activations), generator=generator).to(channels.activations)
 
 
 def distinctiveness(channels: Channels, settings: Settings, _: torch.Generator) -> Selection:
-    """Those at the largest angles; each stands for those that are merged into it (Gedeon & Harris 1991)."""
+    """Those at the largest angles; each stands for those merged into it (Gedeon & Harris 1991)."""
     return merge(channels.activations, channels.outgoing, channels.count, settings.angle)
 
 
@@ -116,7 +116,7 @@ def _share_weights(net: VGG19, settings: Settings, *_: object) -> VGG19:
     tensors = {}
     for name, _, _ in convolutions():
         weight = prune(getattr(net, f"{name}_weight"), settings.sparsity)
-        tensors[f"{name}.weight"] = share(weight, settings.bits) if settings.bits else weight
+        tensors[f"{name}.weight"] = quantise(weight, settings.bits) if settings.bits else weight
         tensors[f"{name}.bias"] = getattr(net, f"{name}_bias").clone()
     weights = Weights(tensors, tuple(net.mean.tolist()), sha256_of_tensors(tensors))
     return VGG19(weights, net.pooling, net.convolution, net.precision).to(net.mean).eval()

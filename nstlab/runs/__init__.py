@@ -1,9 +1,9 @@
-"""A run on disk: who it is, what it stores, and how it goes on as if nothing had happened.
+"""A run on disk: its identity, what it stores, and how it resumes as if nothing had happened.
 
 run.py          Run: computed, resumed, read
-folder.py       its identity and where things lie; manifest.py: run.json
+folder.py       its identity and its files' places; manifest.py: run.json
 writer.py       what is written while it is computed
-history.py, checkpoints.py  a row an iteration; everything that is needed to go on
+history.py, checkpoints.py  one row per iteration; everything needed to resume
 pruning.py      what can be removed
 """
 

@@ -1,4 +1,4 @@
-"""checkpoint.pt and the one before it: everything that a run needs to go on as if nothing had happened."""
+"""checkpoint.pt and the one before it: everything that a run needs to resume as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ NEW, LATEST, PREVIOUS = "checkpoint.new.pt", "checkpoint.pt", "checkpoint.previo
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state at one iteration.
+    """The state at one iteration. Nothing random happens after iteration 0, so it holds no random state.
 
-    image: (1, 3, H, W) in grey levels, as it is optimised; optimizer: its state_dict; history: the rows of
-    history.csv so far, float64 (iteration + 1, columns), so that a damaged history can be written again; columns:
-    their names (those of a plain transfer in checkpoints of before 2026-12, which do not tell).
-    Nothing random happens after iteration 0, so no random state belongs to it.
+    image: (1, 3, H, W) in grey levels, as optimised; optimizer: its state_dict; history: the rows of history.csv so
+    far, float64 (iteration + 1, columns), to restore a damaged history; columns: their names (checkpoints from before
+    2026-12 lack them and have those of a plain transfer).
     """
 
     iteration: int
@@ -42,7 +41,7 @@ class Snapshot:
 
 
 def write_checkpoint(folder: Path, run_id: str, snapshot: Snapshot) -> None:
-    """Store the snapshot; the last one stays as the previous one. A kill at any moment leaves one whole.
+    """Store the snapshot and keep the last one as the previous one; a kill at any moment leaves one of them whole.
 
     Ctrl-C waits until it is written: torch would report it as an error of its own.
     """
@@ -52,7 +51,7 @@ def write_checkpoint(folder: Path, run_id: str, snapshot: Snapshot) -> None:
             hashing = _Hashing(file)
             try:
                 torch.save({"format": FORMAT, "id": run_id, **fields}, hashing)
-            except RuntimeError:  # what torch makes of any error in writing
+            except RuntimeError:  # torch turns any write error into this
                 if hashing.error:
                     raise hashing.error from None
                 raise
@@ -66,11 +65,10 @@ def write_checkpoint(folder: Path, run_id: str, snapshot: Snapshot) -> None:
 def read_checkpoint(
     folder: Path, run_id: str, check: Callable[[Snapshot], None] = lambda snapshot: None
 ) -> Snapshot | None:
-    """The newest snapshot that is whole, or None. A damaged one is named and set aside.
+    """The newest intact snapshot, or None. A damaged one is reported and set aside.
 
-    check: raises ValueError for a snapshot that this run cannot have stored. Only content is damage: raises OSError
-    for a file that cannot be read, RunError for one of a newer nstlab or if there is no memory for it; then nothing
-    has been touched.
+    check: raises ValueError for a snapshot that this run cannot have stored. Raises OSError for a file that cannot be
+    read, and RunError for one from a newer nstlab or too large for memory; these count as no damage and stay.
     """
     damaged: list[tuple[Path, str]] = []
     snapshot = None
@@ -86,7 +84,7 @@ def read_checkpoint(
         except ValueError as error:
             snapshot = None
             damaged.append((path, str(error)))
-    then = f"the one before it serves (iteration {snapshot.iteration})" if snapshot else "the run starts again"
+    then = f"using the one before it (iteration {snapshot.iteration})" if snapshot else "the run starts over"
     for path, reason in damaged:
         aside = set_aside(path)
         logging.getLogger(__name__).warning(
@@ -96,7 +94,7 @@ def read_checkpoint(
 
 
 def checkpoint_iteration(folder: Path) -> int | None:
-    """The iteration of the latest checkpoint, without reading its pictures; None if there is none that is whole.
+    """The iteration of the latest checkpoint, without reading its pictures; None if there is none or it is damaged.
 
     Raises OSError for one that cannot be read.
     """
@@ -105,19 +103,19 @@ def checkpoint_iteration(folder: Path) -> int | None:
     try:
         with open_regular(folder / LATEST) as file:
             stored = check_torch_file(file)
-    except Damaged:  # it is mended when the run goes on
+    except Damaged:  # it is repaired when the run resumes
         return None
     iteration = stored.get("iteration") if isinstance(stored, dict) else None
     return iteration if type(iteration) is int else None
 
 
 def drop_previous(folder: Path) -> None:
-    """Remove the checkpoint before the latest: of a run that is complete the latest is enough."""
+    """Remove the checkpoint before the latest: a complete run needs only the latest."""
     (folder / PREVIOUS).unlink(missing_ok=True)
 
 
 class _Hashing:
-    """A file that also takes the SHA-256 of what is written: torch.load does not notice a flipped bit."""
+    """A file that also computes the SHA-256 of what is written: torch.load does not notice a flipped bit."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha256 = file, hashlib.sha256()
@@ -146,10 +144,10 @@ def _read(path: Path, run_id: str) -> Snapshot:
         check_torch_file(file)
         file.seek(0)
         try:
-            stored = torch.load(file, map_location="cpu", weights_only=True)  # data only: nothing in it is run
+            stored = torch.load(file, map_location="cpu", weights_only=True)  # data only: none of it is executed
         except OSError:
             raise
-        except Exception as error:  # torch, zipfile and pickle each have their own for what is no checkpoint
+        except Exception as error:  # torch, zipfile and pickle have different errors for a bad file
             if is_out_of_memory(error):
                 raise RunError(f"there is not enough memory to read {path}") from None
             raise Damaged((str(error).strip() or type(error).__name__).splitlines()[0]) from None
@@ -157,14 +155,14 @@ def _read(path: Path, run_id: str) -> Snapshot:
     if isinstance(number, int) and number > FORMAT:
         raise Newer(f"format {number}")
     if number != FORMAT:
-        raise Damaged("it is no checkpoint")
+        raise Damaged("it is not a checkpoint")
     if stored.get("id") != run_id:
         raise Damaged(f"it belongs to run {stored.get('id')}")
     return _checked(stored)
 
 
 def _checked(stored: dict[str, Any]) -> Snapshot:
-    """The snapshot in a file whose numbers agree with one another. Raises Damaged otherwise."""
+    """The snapshot in a file, if its parts agree. Raises Damaged otherwise."""
     iteration, image, history = (stored.get(name) for name in ("iteration", "image", "history"))
     columns = stored.get("columns", OLD_COLUMNS)
     optimizer = stored.get("optimizer")
@@ -183,7 +181,7 @@ def _checked(stored: dict[str, Any]) -> Snapshot:
         and {"state", "param_groups"} <= set(optimizer)
     )
     if not whole:
-        raise Damaged("it lacks what a checkpoint holds")
+        raise Damaged("it lacks parts of a checkpoint")
     agree = (
         len(history) == iteration + 1
         and torch.equal(history[:, 0], torch.arange(iteration + 1, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and where things lie in it."""
+"""The folder of a run: its identity, and where its files are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRAME = re.compile(r"(\d{6}|[1-9]\d{6,8})\.png")
 
 
 class RunFolder:
-    """What a run is, and its folder; `Run` is what one works with.
+    """A run's identity and folder; `Run` is the class to use.
 
     settings, id, sha256 of pictures and weights, read_as (see `Run`), folder.
     """
@@ -47,12 +47,12 @@ class RunFolder:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """run.json as a dict, empty where there is none or a damaged one. See `read_manifest`."""
+        """run.json as a dict, empty if it is missing or damaged. See `read_manifest`."""
         return read_manifest(self.folder / "run.json")
 
     @property
     def stored(self) -> int | None:
-        """The iteration that is stored and can be gone on from, which may be beyond settings.iterations; None: none."""
+        """The stored iteration from which the run can resume; may be beyond settings.iterations; None if none."""
         return self.manifest.get("iteration")
 
     def describe(self, status: str, iteration: int | None, network: dict[str, Any] | None = None) -> None:
@@ -61,20 +61,20 @@ class RunFolder:
         write_manifest(self.folder / "run.json", identity, self.settings, status, iteration, network)
 
     def stored_frames(self) -> list[int]:
-        """The iterations in frames/, also those beyond settings.iterations. What else lies there is left alone."""
+        """The iterations in frames/, including those beyond settings.iterations. Other files there are ignored."""
         named = [path for path in (self.folder / "frames").glob("*.png") if FRAME.fullmatch(path.name)]
         return sorted(int(path.stem) for path in named if is_regular(path))
 
     def frame_path(self, iteration: int) -> Path:
-        """Where the frame of an iteration is, or would be."""
+        """Where the frame of an iteration is or would be."""
         return self.folder / "frames" / f"{iteration:06d}.png"
 
 
 def stored_runs(out: str | Path | None = None) -> list[Path]:
-    """The folders of runs in `out` (None: the project's out/), in the order of their names."""
+    """The folders of runs in `out` (None: the project's out/), in alphabetical order."""
     return sorted(path.parent for path in out_folder(out).glob("*/run.json"))
 
 
 def _slug(stem: str) -> str:
-    """A picture's name as a part of a folder's name: nothing in it leads out of out/."""
+    """A picture's name as part of a folder's name; it cannot lead out of out/."""
     return re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_")[:40] or "picture"

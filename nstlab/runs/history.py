@@ -1,4 +1,4 @@
-"""history.csv: one row an iteration, appended while the run goes on, readable at any moment."""
+"""history.csv: one row per iteration, appended during the run and readable at any moment."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from nstlab.errors import RequestError
 from nstlab.storage import open_regular, open_to_append, read_regular, set_aside, write_whole
 
 FIRST_COLUMNS = ("iteration", "seconds")
-"""Then the losses by name: `total`, the terms, and a column for each part of one, such as a style layer.
+"""After these come the losses by name: `total`, the terms, and each part of a term, such as a style layer.
 
 `seconds` is computing time since iteration 0.
 """
-LONGEST_ROW = 2000  # bytes; one of 37 layers has under 1000
+LONGEST_ROW = 2000  # bytes; a row with 37 layers has under 1000
 
 
 class History:
     """The rows of one run, in memory as numbers and on disk as lines."""
 
     def __init__(self, path: Path, losses: Sequence[str]) -> None:
-        """losses: the names of the losses, as `Objective.columns` has them."""
+        """losses: the names of the losses, as in `Objective.columns`."""
         self.path = path
         self.columns = (*FIRST_COLUMNS, *losses)
         self.rows: list[tuple[float, ...]] = []
@@ -38,7 +38,7 @@ class History:
     def resume(self, rows: Iterable[Sequence[float]]) -> None:
         """Make the file hold exactly `rows` (a checkpoint's; none to start) and open it for more.
 
-        Rows after these are cut off; a file that says something else is named and set aside.
+        Rows after these are cut off; a file with other rows is reported and set aside.
         """
         self.rows = [tuple(row) for row in rows]
         expected = (",".join(self.columns) + "\n" + "".join(map(_line, self.rows))).encode()
@@ -53,14 +53,14 @@ class History:
         self._file = open_to_append(self.path)
 
     def append(self, row: Sequence[float]) -> None:
-        """One more row, visible to readers at once. Raises OSError if the disk is full."""
+        """Add a row, visible to readers at once. Raises OSError if the disk is full."""
         line = _line(row).encode()
         if self._file.write(line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self.rows.append(tuple(row))
 
     def sync(self) -> None:
-        """Force what was appended to the disk."""
+        """Flush what was appended to disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -74,9 +74,9 @@ def _line(row: Sequence[float]) -> str:
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """The table of a run, one row an iteration; a last line that is still being written is left out.
+    """The table of a run, one row per iteration, without a last line that is still being written.
 
-    Raises RequestError for a file that holds anything but the numbers of the iterations 0, 1, 2, ...
+    Raises RequestError for a file that holds anything but numbers for the iterations 0, 1, 2, ...
     """
     whole_lines = read_regular(path).rpartition(b"\n")[0]
     if not whole_lines:
@@ -93,12 +93,12 @@ def read_history(path: Path) -> pd.DataFrame:
             raise ValueError("its iterations do not count from 0")
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise RequestError(f"{path} is damaged ({reason}); going on with the run writes it again") from None
+        raise RequestError(f"{path} is damaged ({reason}); resuming the run restores it") from None
     return table.astype({"iteration": int})
 
 
 def last_row(path: Path) -> dict[str, float]:
-    """The last whole row of a history by its columns, read from the file's end; empty if there is none yet."""
+    """The last whole row of a history by column, read from the file's end; empty if there is none yet."""
     try:
         with open_regular(path) as file:
             names = file.readline(LONGEST_ROW).decode("ascii").strip().split(",")
@@ -106,4 +106,4 @@ def last_row(path: Path) -> dict[str, float]:
             lines = file.read(LONGEST_ROW).rpartition(b"\n")[0].splitlines()
         return dict(zip(names, map(float, lines[-1].split(b",")), strict=True))
     except (OSError, ValueError, IndexError):
-        return {}  # no history yet, or its first line alone
+        return {}  # no history yet, or only its first line

@@ -1,4 +1,4 @@
-"""run.json: what a run is, which machine made it, and what would differ on this one."""
+"""run.json: what a run is, which machine computed it, and what would differ on this one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ FORMAT = 1
 
 
 def run_id(settings: Settings, sha256: dict[str, str], read_as: dict[str, str]) -> str:
-    """Twelve hexadecimal digits that name what shapes the picture.
+    """Twelve hexadecimal digits that identify what shapes the picture.
 
-    The settings at their default do not count (so that one added later orphans nothing), nor does a default
-    that is spelled out; pictures and weights count by their bytes, and by what they are read as
-    where that is not plain (see `Run.read_as`).
+    Settings at their defaults do not count (so that a new setting leaves old runs valid), nor do defaults that are
+    spelled out. Pictures and weights count by their bytes, and by how they are read if that is not plain (see `Run`).
     """
     shaping = {name: value for name, value in settings.changed().items() if knob(name).shapes and name not in sha256}
     if settings.learning_rate == LEARNING_RATES[settings.optimizer]:
@@ -44,9 +43,9 @@ def run_id(settings: Settings, sha256: dict[str, str], read_as: dict[str, str]) 
 def write_manifest(
     path: Path, identity: dict[str, Any], settings: Settings, status: str, iteration: int | None, network: Any = None
 ) -> None:
-    """Write run.json. identity: `id`, `sha256` and `read_as` of the run; network: as `describe_network` has it.
+    """Write run.json. identity: the run's `id`, `sha256` and `read_as`; network: as from `describe_network`.
 
-    `iteration` is the one that can be gone on from, None before the first checkpoint.
+    iteration: the one from which the run can resume, None before the first checkpoint.
     """
     settings = settings.with_(iterations=max(settings.iterations, iteration or 0))
     manifest = {
@@ -61,10 +60,10 @@ def write_manifest(
 
 
 def describe_network(net: VGG19, settings: Settings, height: int, width: int) -> dict[str, Any]:
-    """The network that a run uses, as run.json has it: its own hash, its features a layer, what it costs.
+    """The network of a run, for run.json: its hash, its features by layer, its cost.
 
-    A reduced network's hash is that of its tensors. Parameters and multiply-adds are counted up to the deepest
-    layer that the run needs, for a picture of height x width pixels; coded_bytes where weights are shared.
+    A reduced network's hash is that of its tensors. Parameters and multiply-adds are counted up to the deepest layer
+    that the run needs, for a picture of height x width pixels; coded_bytes only with weight sharing.
     """
     deepest = max((*settings.content_layers, *settings.style_layers), key=lambda name: net.layer(name).index)
     found = cost(net, height, width, deepest, coded=settings.reduction == "weight_sharing")
@@ -74,7 +73,7 @@ def describe_network(net: VGG19, settings: Settings, height: int, width: int) ->
 
 
 class Manifest(BaseModel):
-    """What run.json must hold; whatever else stands in it is kept."""
+    """What run.json must hold; anything else in it is kept."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -91,9 +90,9 @@ class Manifest(BaseModel):
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """run.json's content; an empty dict where there is none, or a damaged one.
+    """run.json's content; an empty dict if it is missing or damaged.
 
-    Raises OSError for one that cannot be read, RunError for one of a newer nstlab.
+    Raises OSError if it cannot be read, RunError if a newer nstlab wrote it.
     """
     if not os.path.lexists(path):
         return {}
@@ -108,9 +107,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def this_machine(settings: Settings) -> dict[str, Any]:
-    """What can change the last bits of a result, as run.json has it.
+    """What can change the last bits of a result, for run.json.
 
-    Measured: the same thread count gives the same bytes; one thread against two, six iterations of L-BFGS
+    Measured: the same thread count gives the same bytes. With one thread against two, six iterations of L-BFGS
     differ by 0 grey levels at 48 pixels, by up to 6e-5 at 96 and 0.04 at 160, and drift apart from there.
     """
     device = choose_device(settings.device)
@@ -127,14 +126,14 @@ def this_machine(settings: Settings) -> dict[str, Any]:
 
 
 def _convolution(settings: Settings, device: torch.device) -> str:
-    """The algorithms that convolve: by shape on a CPU in float32, else torch's own."""
+    """The convolution algorithms in use: chosen by shape on a CPU in float32, otherwise torch's own."""
     if settings.convolution == "plain" or device.type != "cpu" or settings.precision == "bfloat16":
         return "plain"
     return "nnpack, winograd, onednn" if nnpack() else "winograd, onednn"
 
 
 def differences(manifest: dict[str, Any], settings: Settings) -> list[str]:
-    """In words, what of this machine differs from a manifest's in what matters to the last bits."""
+    """In words, how this machine differs from a manifest's where it affects the last bits."""
     now = this_machine(settings)
     found = []
     for part, names in (("versions", ("nstlab", "torch")), ("machine", tuple(now["machine"]))):

@@ -1,4 +1,4 @@
-"""Room on the disk: the files in runs' folders that no run needs any more."""
+"""Freeing disk space: the files in runs' folders that no run needs any more."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nstlab.runs.folder import stored_runs
 from nstlab.runs.run import Run
 from nstlab.storage import is_regular, parts
 
-OLD_PART = 3600.0  # seconds after which a part is nobody's
+OLD_PART = 3600.0  # seconds after which nobody is writing a part any more
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """One file that can go: where it is, what it is, how many bytes it has."""
+    """A file that can be removed: where it is, what it is, its size in bytes."""
 
     path: Path
     what: str
@@ -28,11 +28,11 @@ class Prunable:
 
 
 def prunable(out: str | Path | None = None, checkpoints: bool = False) -> list[Prunable]:
-    """What can go from the runs in `out` (None: the project's out/) without any result being lost.
+    """What can be removed from the runs in `out` (None: the project's out/) without losing a result.
 
-    Earlier checkpoints of complete runs, what was set aside as damaged, and parts that a killed process left an hour
-    ago or more; checkpoints: also the last ones of complete runs, which only more iterations need. A run that is
-    being computed is left alone.
+    These are earlier checkpoints of complete runs, files set aside as damaged, and temporary files that a killed
+    process left at least an hour ago. checkpoints: also the last checkpoints of complete runs, needed only for more
+    iterations. A run in progress is left alone.
     """
     found: list[Prunable] = []
     for folder in stored_runs(out):
@@ -55,7 +55,7 @@ def prunable(out: str | Path | None = None, checkpoints: bool = False) -> list[P
 
 
 def remove(found: list[Prunable]) -> int:
-    """Remove these files; returns the bytes that are free now. Raises OSError if one cannot be removed."""
+    """Remove these files; returns the bytes freed. Raises OSError if one cannot be removed."""
     freed = 0
     for item in found:
         if not _is_held(item.path.parent):

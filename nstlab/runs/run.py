@@ -1,13 +1,13 @@
-"""A run on disk: its identity, frames, history, and how it is taken further.
+"""A run on disk: its identity, frames and history, and how it continues.
 
     out/<content>-<style>-<id>/
       run.json               settings, hashes, versions, machine, status
-      history.csv            one row an iteration
-      frames/000000.png ...  at 0, 1, 2, 5, 10, 20, 50, ..., every frame_every, and where a run was complete once
-      checkpoint.pt          and, while it is computed, checkpoint.previous.pt, the one before it
-      result.png             the picture at the last checkpoint; its settings ride inside
+      history.csv            one row per iteration
+      frames/000000.png ...  at 0, 1, 2, 5, 10, 20, 50, ..., every frame_every, and where the run was once complete
+      checkpoint.pt          and, during the run, checkpoint.previous.pt, the one before it
+      result.png             the picture at the last checkpoint, with its settings inside
 
-The id says what shapes the picture, so a run is the same run however far it has come.
+The id identifies what shapes the picture, so a run stays the same run however far it has come.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from nstlab.runs.writer import Writer, begin_branch, one_line_errors
 from nstlab.settings import Settings
 
 SETTLED = ("complete", "stopped")
-"""The states in which a run that nobody computes has left its files; any other is mended when it goes on."""
+"""The states in which a finished process leaves a run; any other is repaired when the run resumes."""
 
 
 class Occupied(RequestError):
-    """Another process, or another generator of this one, computes this run."""
+    """Another process, or another generator in this one, is computing this run."""
 
 
 class Run(RunFolder):
-    """One transfer and its folder. Making a Run reads the pictures' bytes and writes nothing.
+    """One transfer and its folder. Creating a Run reads the pictures' bytes and writes nothing.
 
-    It answers for its settings: `result`, `history` and `frames` are those of the iterations 0 ... settings.iterations,
-    however much more is stored; `stored` tells how far that is.
+    It answers for its settings: `result`, `history` and `frames` cover the iterations 0 ... settings.iterations, even
+    if more are stored; `stored` says how far they go.
 
     settings: as given; out: the folder of runs (None: the project's out/). `id` and `folder` follow from what shapes
-    the picture: the settings but iterations, frame_every and device, the bytes of both pictures and of the weights,
-    and `read_as`: from which colour profile a picture is converted to sRGB, and which format a weights file has other
-    than its names suggest. Raises RequestError for a picture or weights that cannot be found.
+    the picture: the settings except iterations, frame_every and device; the bytes of both pictures and of the weights;
+    and `read_as`, the colour profile from which a picture is converted to sRGB, and the format of a weights file if
+    its names suggest another. Raises RequestError for a picture or weights that cannot be found.
 
     >>> run = Run(Settings(size=48, iterations=3), out=tmp).advance(progress=False)
     >>> run.frames, len(run.history)
@@ -62,7 +62,7 @@ class Run(RunFolder):
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """The run in a folder, to look at, even where its pictures are gone. Raises RequestError if damaged."""
+        """The run in a folder, for reading, even if its pictures are gone. Raises RequestError if it is damaged."""
         run = cls.__new__(cls)
         run.folder = Path(folder).absolute()
         run.settings = read_settings(run.folder)
@@ -78,15 +78,15 @@ class Run(RunFolder):
 
     @property
     def iteration(self) -> int | None:
-        """The iteration that `result` is of: settings.iterations, or as far as the run has come; None: none yet."""
+        """The iteration of `result`: settings.iterations, or as far as the run has come; None if not started."""
         stored = self.stored
         return None if stored is None else min(stored, self.settings.iterations)
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an iteration: iteration, seconds, total, the terms, and the parts of the style term, by name.
+        """One row per iteration: iteration, seconds, total, the terms, and the parts of the style term, by name.
 
-        Readable while the run goes on. Raises RequestError if nothing is stored, or a damaged file.
+        Readable during the run. Raises RequestError if nothing is stored or the file is damaged.
         """
         path = self.folder / "history.csv"
         if not path.is_file():
@@ -110,7 +110,7 @@ class Run(RunFolder):
     def frame(self, iteration: int) -> torch.Tensor:
         """The stored picture at an iteration, (1, 3, H, W) in [0, 1].
 
-        Raises RequestError, naming the nearest stored ones, if that one is not stored.
+        Raises RequestError, naming the nearest stored ones, if it is not stored.
         """
         if iteration == self.iteration:
             return self.result
@@ -121,7 +121,7 @@ class Run(RunFolder):
 
     @property
     def result(self) -> torch.Tensor:
-        """The picture at `iteration`, (1, 3, H, W) in [0, 1]. Raises RequestError if it is not there: advance()."""
+        """The picture at `iteration`, (1, 3, H, W) in [0, 1]. Raises RequestError if there is none yet."""
         path = self.picture
         if path is None:
             raise RequestError(f"{self.folder.name} has no result yet: advance() computes it")
@@ -129,12 +129,12 @@ class Run(RunFolder):
 
     @property
     def complete(self) -> bool:
-        """Whether settings.iterations are stored and whole, and the picture of that iteration is there."""
+        """Whether settings.iterations are stored intact, including the picture of that iteration."""
         reached = self._whole_until()
         return reached is not None and reached >= self.settings.iterations and self.picture is not None
 
     def _whole_until(self) -> int | None:
-        """The iteration on which manifest, picture, history and checkpoint agree; None if they do not."""
+        """The iteration on which manifest, picture, history and checkpoint agree; None if they disagree."""
         manifest = self.manifest
         stored = manifest.get("iteration")
         if stored is None or manifest["status"] not in SETTLED:
@@ -144,16 +144,16 @@ class Run(RunFolder):
         return stored if agree and checkpoint_iteration(self.folder) in (stored, None) else None
 
     def advance(self, progress: bool = True) -> Run:
-        """Go on from what is stored to settings.iterations; returns at once if that much is stored.
+        """Continue from what is stored to settings.iterations; returns at once if that much is stored.
 
-        If more is stored, and the picture of this iteration was not kept, it is painted again.
+        If more is stored but not the picture of this iteration, the picture is computed again.
         Ctrl-C (or a kernel's interrupt) waits for the end of the iteration and stores it, then raises
-        KeyboardInterrupt; a second one does not wait. Raises RequestError or RunError as `steps`.
+        KeyboardInterrupt; a second one does not wait. Raises RequestError or RunError like `steps`.
         """
         bar = None
         with noted_interrupts() as presses, closing(self.steps()) as computed, ExitStack() as shown:
             for step in computed:
-                if bar is None:  # what is refused shows no bar
+                if bar is None:  # a refused run shows no bar
                     total = self.settings.iterations
                     bar = tqdm(initial=step.iteration, total=total, unit="it", desc="transfer", disable=not progress)
                     shown.enter_context(bar)
@@ -166,10 +166,10 @@ class Run(RunFolder):
         return self
 
     def change_k_S(self, k_S: float) -> Run:
-        """The run that goes on with another k_S from the iteration stored here; this one stays as it is.
+        """The run that continues with another k_S from the iteration stored here; this run is unchanged.
 
-        Its frames, history and checkpoint up to there have the bytes that it would compute from the start.
-        Raises RequestError and RunError as `steps`.
+        Up to there, its frames, history and checkpoint have the bytes that it would compute from the start.
+        Raises RequestError and RunError like `steps`.
         """
         snapshot = read_checkpoint(self.folder, self.id) if self.folder.is_dir() else None
         iteration = snapshot.iteration if snapshot else 0
@@ -185,12 +185,11 @@ class Run(RunFolder):
         return run
 
     def steps(self, ready: tuple[Objective, torch.Tensor] | None = None) -> Iterator[Step]:
-        """As advance(), yielding each new step once it is recorded. Closing the generator stores a checkpoint.
+        """Like advance(), but yields each new step once it is recorded. Closing the generator stores a checkpoint.
 
-        ready: what `set_up(self.settings)` gives, where one has it already.
-        Raises RequestError before anything is written (a picture, an out/ that cannot be written, another
-        process on this run) and RunError on the way (a loss that is not finite, a full disk); what was
-        stored before stays.
+        ready: the result of `set_up(self.settings)`, if you have it already.
+        Raises RequestError before anything is written (a bad picture, an out/ that cannot be written, another process
+        on this run), and RunError later (a loss that is not finite, a full disk); what is stored stays.
         """
         if self.complete:
             return
@@ -224,7 +223,7 @@ class Run(RunFolder):
                 raise RunError(f"{error}; what was stored before is kept in {self.folder}") from None
 
     def _paint_again(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
-        """More is stored, and this iteration's picture is not: from the start, and nothing but that picture stored."""
+        """Compute a picture that was not stored from the start, and store only that."""
         wanted, self.resumed_from = self.settings.iterations, self.stored
         with self.locked(), one_line_errors(self.folder):
             for step in steps(objective, x, make_optimizer(x, self.settings), self.settings):
@@ -234,7 +233,7 @@ class Run(RunFolder):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """This run for this process alone. Raises Occupied, or RequestError if its folder cannot be written."""
+        """Lock this run for this process. Raises Occupied, or RequestError if its folder cannot be written."""
         try:
             for path in (self.folder, self.folder / "frames", self.folder / "lock"):
                 if path.is_symlink():

@@ -1,4 +1,4 @@
-"""What is written into a run's folder while it is computed, so that a kill at any moment costs nothing."""
+"""Writing a run's folder during the run, so that a kill at any moment costs nothing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nstlab.runs.history import FIRST_COLUMNS, History
 from nstlab.runs.manifest import describe_network, differences
 from nstlab.storage import Damaged, parts, read_regular, set_aside, write_whole
 
-CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints,
-CHECKPOINT_SHARE = 0.05  # and so long that writing them takes no more than this share of the time
+CHECKPOINT_SECONDS = 5.0  # at least this long between two checkpoints,
+CHECKPOINT_FRACTION = 0.05  # and long enough that writing them takes no more than this fraction of the time
 OWN_FILES = (NEW, "result.png", "run.json", "history.csv")
 
 
 class Writer:
-    """Writes one run's folder while it is computed; the only one that does."""
+    """The only writer of a run's folder during the run."""
 
     def __init__(self, run: RunFolder, objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         self.run, self.net, self.x, self.optimizer = run, objective.net, x, optimizer
@@ -41,9 +41,9 @@ class Writer:
         self.stored_at = self.tick = time.perf_counter()
 
     def resume(self) -> int:
-        """Bring x, the optimiser and the folder to the newest checkpoint; returns its iteration, or 0.
+        """Set x, the optimiser and the folder to the newest checkpoint; returns its iteration, or 0.
 
-        All is read before anything is changed, so that what cannot be read stops the run and costs nothing.
+        Everything is read before anything is changed, so an unreadable file stops the run without loss.
         """
         folder = self.run.folder
         manifest = self.run.manifest
@@ -59,7 +59,7 @@ class Writer:
         self.history.resume(snapshot.history.tolist() if snapshot else [])
         if self.history.rows:
             self.seconds = self.history.rows[-1][1]
-        self.first = 0 if self.stored is None else self.stored + 1  # the first iteration to be recorded
+        self.first = 0 if self.stored is None else self.stored + 1  # the first iteration to record
         self._tidy()
         if self.stored is not None:
             self._keep_picture(manifest)
@@ -77,7 +77,7 @@ class Writer:
         check_state(snapshot.optimizer, self.optimizer, snapshot.image)
 
     def _tidy(self) -> None:
-        """Remove frames after the checkpoint, which are painted again, and parts that a kill has left."""
+        """Remove frames after the checkpoint, which will be computed again, and temporary files left by a kill."""
         folder = self.run.folder
         for iteration in self.run.stored_frames():
             if iteration >= self.first:
@@ -87,7 +87,7 @@ class Writer:
             path.unlink(missing_ok=True)
 
     def _keep_picture(self, manifest: dict[str, Any]) -> None:
-        """result.png is the checkpoint's; if a run was complete there, its picture is kept among the frames."""
+        """Bring result.png to the checkpoint; if the run was complete there, keep its picture among the frames."""
         result, frame = self.run.folder / "result.png", self.run.frame_path(self.stored)
         if iteration_inside(result, whole=True) != self.stored:  # killed before it was written
             self._save(self.net.restore(self.x.detach()), result, self.stored)
@@ -98,7 +98,7 @@ class Writer:
         save_image(image, path, self.run.settings.of_picture(iteration))
 
     def record(self, step: Step) -> bool:
-        """Append the step's row and store its frame; False for a step that is stored already."""
+        """Append the step's row and store its frame; returns False for a step that is stored already."""
         now = time.perf_counter()
         self.seconds += now - self.tick
         self.step = step
@@ -110,12 +110,12 @@ class Writer:
         return step.iteration >= self.first
 
     def store_if_due(self) -> None:
-        self.tick = now = time.perf_counter()  # what happened while the step was looked at is not computing
-        if now - self.stored_at >= max(CHECKPOINT_SECONDS, self.cost / CHECKPOINT_SHARE):
+        self.tick = now = time.perf_counter()  # the time that the caller spent on the step does not count
+        if now - self.stored_at >= max(CHECKPOINT_SECONDS, self.cost / CHECKPOINT_FRACTION):
             self.store("running")
 
     def store(self, status: str) -> None:
-        """A checkpoint of the present step, the picture as result.png, and the status."""
+        """Store a checkpoint of the current step, its picture as result.png, and the status."""
         began = time.perf_counter()
         self.history.sync()
         iteration = self.step.iteration
@@ -136,7 +136,7 @@ class Writer:
         self.history.close()
 
     def _name_differences(self, manifest: dict[str, Any]) -> None:
-        """Name what differs from the machine that the run was begun on; set a damaged run.json aside."""
+        """Report what differs from the machine that started the run; set a damaged run.json aside."""
         log = logging.getLogger(__name__)
         path = self.run.folder / "run.json"
         if not path.exists():
@@ -149,12 +149,12 @@ class Writer:
 
 
 def begin_branch(run: RunFolder, other: RunFolder, snapshot: Snapshot) -> None:
-    """Begin a run's folder with another's, which is the same up to the snapshot, where k_S changes."""
+    """Start a run's folder as a copy of another's up to the snapshot, where k_S changes."""
     rows = snapshot.history.clone()
-    columns = [*snapshot.columns, *run.settings.style_layers][: rows.shape[1]]  # old checkpoints do not tell the layers
+    columns = [*snapshot.columns, *run.settings.style_layers][: rows.shape[1]]  # old checkpoints lack the layers' names
     weights = run.settings.term_weights(snapshot.iteration)
     terms = {name: rows[-1, columns.index(name)].float() for name in columns if name in TERMS}
-    rows[-1, columns.index("total")] = weighted_sum(terms, weights)  # as Objective does: it has the new k_S already
+    rows[-1, columns.index("total")] = weighted_sum(terms, weights)  # with the new k_S, as in Objective
     optimizer = make_optimizer(snapshot.image.clone().requires_grad_(), run.settings)
     for iteration in other.stored_frames():
         if iteration <= snapshot.iteration:
@@ -175,12 +175,12 @@ def is_frame(iteration: int, every: int | None = None) -> bool:
 
 @contextmanager
 def one_line_errors(folder: Path) -> Iterator[None]:
-    """Whatever the disk refuses becomes a RunError that says what is kept."""
+    """Turns any disk error into a RunError that says what is kept."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else error.strerror or error
         raise RunError(
-            f"{error.filename or folder}: {reason}; what was stored before stays, and the run goes on from it"
+            f"{error.filename or folder}: {reason}; what was stored before stays, and the run resumes from it"
         ) from None

@@ -1,16 +1,16 @@
 """Sweeps: a YAML file -> papermill runs on Dask -> a table and a contact sheet.
 
-    plan.py       the file, checked to the last value before anything runs -> points
-    notebook.py   one notebook executed by papermill in a kernel of its own
+    plan.py       the file -> points, every value checked before anything runs
+    notebook.py   one notebook executed by papermill in its own kernel
     point.py      one point of a sweep, as a Dask worker computes it
-    execution.py  all points on Dask: workers, threads, Ctrl-C, what died
+    execution.py  all points on Dask: workers, threads, Ctrl-C, deaths
     progress.py   what is shown meanwhile
-    outcome.py    out/sweeps/<name>/: the table, and reading it again
-    report.py     contact sheet and the HTML report
+    outcome.py    out/sweeps/<name>/: writing and reading the table
+    report.py     the contact sheet and the HTML report
     command.py    `nstlab sweep`
 
-A point is Settings -> Run, so it has the id and the folder that it has everywhere. It is done when its run
-has reached `iterations` and the notebook has run to its end; never is it judged by the notebook file.
+A point is Settings -> Run, so it has the same id and folder as anywhere. It is done when its run has reached
+`iterations` and the notebook has run to its end; the notebook file itself proves nothing.
 """
 
 from nstlab.metrics import distances

@@ -1,4 +1,4 @@
-"""`nstlab sweep`: what it says, in which order it does things, and with which code it ends."""
+"""`nstlab sweep`: its steps, its messages and its exit code."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from nstlab.sweeps.plan import Plan, Point, make_plan
 from nstlab.sweeps.results import store_results
 from nstlab.terminal import duration, say
 
-START_SECONDS = 8.0  # of a point, beside its iterations: kernel, imports, loading the network, figures
-PROBE_SIZE = 96  # pixels; small enough to be over in a moment, large enough to say something
+START_SECONDS = 8.0  # per point, besides its iterations: kernel, imports, loading the network, figures
+PROBE_SIZE = 96  # pixels; small enough to be quick, large enough to be informative
 
 
 def sweep(
@@ -39,7 +39,7 @@ def sweep(
     report: bool = False,
     store: bool = False,
 ) -> int:
-    """Plan a sweep, say what it will take, run what is missing, write what came out. Returns the exit code.
+    """Plan a sweep, say what it will take, run what is missing, write the results. Returns the exit code.
 
     Raises Faults, RequestError or RunError; see `make_plan` and `run_points`.
     """
@@ -61,7 +61,7 @@ def sweep(
         try:
             if pending:
                 failures, interrupted = run_points(plan, pending, use, scheduler)
-        finally:  # also of a sweep whose scheduler is lost
+        finally:  # also if the scheduler is lost
             with _written(plan):
                 table = write_outcome(plan, failures)
         done = int((table["state"] == "done").sum())
@@ -76,7 +76,7 @@ def sweep(
     if pending:
         say(f"took      {duration(time.perf_counter() - began)}, {done} of {len(plan.points)} points are done")
     if interrupted:
-        say(f"nstlab: stopped with {done} of {len(plan.points)} points done; the same command goes on", err=True)
+        say(f"nstlab: stopped with {done} of {len(plan.points)} points done; the same command resumes", err=True)
         return 130
     if failures:
         first = next(iter(failures.values()))
@@ -85,11 +85,11 @@ def sweep(
 
 
 def _resources(plan: Plan, scheduler: str | None, workers: int | None, threads: int | None) -> Resources:
-    """As asked for; else the threads that this sweep was begun with, for they are in the last bits of a result."""
+    """The workers and threads asked for; by default this sweep's last threads, which affect a result's last bits."""
     before = made_with(plan.folder).get("threads")
     if threads is None and isinstance(before, int) and before > 0:
         threads = before
-    if scheduler:  # each slot of its workers is a core, as Dask counts; a slot may be given more
+    if scheduler:  # each of its workers' slots is a core to Dask, but can be given more threads
         return Resources(workers or 0, threads or 1)
     return resources(plan, workers, threads)
 
@@ -101,12 +101,12 @@ def _announce(plan: Plan, pending: list[Point], use: Resources) -> None:
         say("          all of them are done; nothing to run")
         return
     begun = sum(point.run.stored is not None for point in pending)
-    say(f"          {len(plan.points) - len(pending)} done, {begun} begun, {len(pending) - begun} new")
+    say(f"          {len(plan.points) - len(pending)} done, {begun} started, {len(pending) - begun} new")
     say(f"          about {duration(_seconds(plan, pending, use))} for the rest")
 
 
 def _seconds(plan: Plan, pending: list[Point], use: Resources) -> float:
-    """How long the rest will take, from what stored points took, or from three small iterations here."""
+    """How long the rest will take, judging by stored points or by three small iterations here."""
     cost = _seconds_per_pixel(plan, use.threads)
     total = 0.0
     for point in pending:
@@ -138,14 +138,14 @@ def _seconds_per_pixel(plan: Plan, threads: int) -> float:
 
 
 def _leave(plan: Plan, report: bool) -> None:
-    from nstlab.sweeps.report import write_contact_sheets, write_report  # and with it matplotlib
+    from nstlab.sweeps.report import write_contact_sheets, write_report  # which imports matplotlib
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     outcome = load(plan.folder)
     try:
         for path in write_contact_sheets(outcome):
             say(f"pictures  {path}")
-    except Exception as error:  # the points are computed: a sheet that cannot be drawn takes nothing from them
+    except Exception as error:  # the points are computed: failing to draw a sheet must not fail the sweep
         reason = " ".join((str(error) or type(error).__name__).split())
         say(f"nstlab: the contact sheet could not be made: {reason}", err=True)
     if report:
@@ -154,7 +154,7 @@ def _leave(plan: Plan, report: bool) -> None:
 
 @contextmanager
 def _alone(plan: Plan) -> Iterator[None]:
-    """One command at a time on one sweep; two would write each other's table."""
+    """One command at a time on one sweep; two would overwrite each other's table."""
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(plan.folder / "lock", timeout=0)
@@ -178,5 +178,5 @@ def _written(plan: Plan) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"{error.filename or plan.folder} could not be written: {error.strerror or error}; what the points have "
-            "computed is stored, and the same command goes on from there"
+            "computed is stored, and the same command resumes from there"
         ) from None

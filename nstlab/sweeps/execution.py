@@ -1,4 +1,4 @@
-"""All points of a sweep on Dask: how many workers with how many threads, Ctrl-C, workers that die."""
+"""All points of a sweep on Dask: numbers of workers and threads, Ctrl-C, workers that die."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 if hasattr(signal, "pthread_sigmask"):
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # for the kernels, which inherit it
 """
-"""A terminal's Ctrl-C reaches every process in it; what it means for the workers, the sweep decides."""
-ASKING = 3.0  # seconds between two questions about the workers while nothing runs
-CLOSING = 30.0  # seconds that the cluster may take to end; whatever is left then dies with this process
+"""A terminal's Ctrl-C reaches all its processes; the sweep decides what it means for the workers."""
+ASKING = 3.0  # seconds between two looks for workers while nothing runs
+CLOSING = 30.0  # seconds that the cluster may take to close; what is left then dies with this process
 
 
 @dataclass(frozen=True)
 class Resources:
-    """How a sweep uses a machine: so many workers, each with so many threads (or one of the gpus)."""
+    """How a sweep uses a machine: the number of workers, and the threads (or one of the gpus) of each."""
 
     workers: int
     threads: int
@@ -48,11 +48,11 @@ class Resources:
 
 
 def resources(plan: Plan, workers: int | None = None, threads: int | None = None) -> Resources:
-    """Workers and threads so that every core has something to do and none has two things.
+    """Workers and threads, such that each core has exactly one thing to do.
 
-    One thread a worker is fastest as long as there are points enough; with few points on many cores each
-    gets several. On GPUs it is one worker a GPU. The number of threads is in the last bits of a result, so
-    it depends on the whole sweep, never on what is left of it.
+    One thread per worker is fastest if there are enough points; with few points on many cores each gets several.
+    GPUs get one worker each. The number of threads affects the last bits of a result, so it depends on the whole
+    sweep, never on what is left of it.
     """
     kinds = {choose_device(device).type for device in {point.settings.device for point in plan.points}}
     if "cuda" in kinds:
@@ -70,11 +70,10 @@ def resources(plan: Plan, workers: int | None = None, threads: int | None = None
 def run_points(
     plan: Plan, points: list[Point], resources: Resources, scheduler: str | None = None
 ) -> tuple[dict[str, str], bool]:
-    """Compute the points; goes on past those that fail.
+    """Compute the points, continuing past those that fail.
 
-    scheduler: the address of a running one (None: a LocalCluster). Returns run id -> error of those that
-    failed, and whether it was interrupted. Raises RequestError if the scheduler cannot be reached, RunError
-    if it is lost on the way.
+    scheduler: the address of a running one (None: a LocalCluster). Returns run id -> error of those that failed, and
+    whether it was interrupted. Raises RequestError if the scheduler cannot be reached, RunError if it is lost later.
     """
     token = secrets.token_hex(4)
     failures: dict[str, str] = {}
@@ -86,7 +85,7 @@ def run_points(
         progress.line(_where(client, resources, scheduler))
         client.subscribe_topic("nstlab", lambda event: progress.began(event[1]) if _is(event, token) else None)
         futures: dict[Any, Point] = {}
-        lives: dict[str, list[int]] = {point.run.id: [] for point in points}  # where each life of a point began
+        lives: dict[str, list[int]] = {point.run.id: [] for point in points}  # the iterations where its lives began
 
         def submit(number: int, point: Point) -> None:
             began = lives[point.run.id]
@@ -105,7 +104,7 @@ def run_points(
                 outcome = _outcome(future)
                 _check(client, scheduler)  # a lost scheduler cancels every future
                 if outcome["state"] == "died" and _reached(point) > lives[point.run.id][-1] and not presses:
-                    progress.line(f"          its workers died: {point.label} goes on from iteration {_reached(point)}")
+                    progress.line(f"          its workers died: {point.label} resumes at iteration {_reached(point)}")
                     submit(points.index(point), point)
                     continue
                 if outcome["state"] == "died":
@@ -124,7 +123,7 @@ def run_points(
 
 
 class _Waiting:
-    """Says it when the scheduler has no worker that could compute anything, and when one has come."""
+    """Reports when the scheduler has no workers, and when some arrive."""
 
     def __init__(self, client: Client, progress: Progress) -> None:
         self.client, self.progress = client, progress
@@ -136,17 +135,17 @@ class _Waiting:
         self.asked = time.monotonic()
         try:
             workers = len(self.client.nthreads())
-        except (OSError, RuntimeError):  # a scheduler that is lost: the sweep says so
+        except (OSError, RuntimeError):  # the scheduler is lost: the sweep says so
             return
         if not workers and not self.waiting:
-            self.progress.line("waiting   the scheduler has no workers: the points begin as soon as one comes")
+            self.progress.line("waiting   the scheduler has no workers: the points start as soon as one arrives")
         elif workers and self.waiting:
-            self.progress.line(f"workers   {_count(workers, 'worker')} came")
+            self.progress.line(f"workers   {_count(workers, 'worker')} arrived")
         self.waiting = not workers
 
 
 def _reached(point: Point) -> int:
-    """The iteration that a point can be gone on from; -1 before the first checkpoint."""
+    """The iteration from which a point can resume; -1 before the first checkpoint."""
     iteration = point.run.stored
     return -1 if iteration is None else iteration
 
@@ -171,15 +170,15 @@ def _is(event: tuple[float, Any], token: str) -> bool:
 
 
 def _outcome(future: Any) -> dict[str, Any]:
-    """What compute_point returned, or in its place what Dask says of a worker."""
+    """What compute_point returned, or else what Dask says about a worker."""
     import distributed
 
     if future.status == "finished":
         return future.result()
     error = future.exception() if future.status == "error" else None
     if isinstance(error, getattr(distributed, "KilledWorker", ())):
-        # after some deaths in a row; see README for jobs with a time limit
-        said = "its worker died, again and again, without a new iteration; the run is kept at its checkpoint"
+        # after several deaths in a row; see README for jobs with a time limit
+        said = "its worker died again and again without a new iteration; the run is kept at its checkpoint"
         return {"state": "died", "error": said}
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "nstlab":
         return {"state": "failed", "error": "a worker has no nstlab: start it in this environment (README, Sweeps)"}
@@ -188,15 +187,15 @@ def _outcome(future: Any) -> dict[str, Any]:
 
 
 def _stop(client: Client, token: str, now: bool, progress: Progress) -> int:
-    """Tell the workers to stop; returns how many points run."""
+    """Tell the workers to stop; returns how many points are running."""
     if now:
-        progress.line("stopping now; the same command goes on from the checkpoints")
+        progress.line("stopping now; the same command resumes from the checkpoints")
     else:
-        progress.line("stopping: every running point stores its checkpoint (Ctrl-C again: stop now)")
-    with suppress(OSError, TimeoutError, RuntimeError):  # a worker that is gone needs no telling
+        progress.line("stopping: each running point stores its checkpoint (Ctrl-C again: stop now)")
+    with suppress(OSError, TimeoutError, RuntimeError):  # a worker that is gone need not be told
         running = client.run(stop_points, token, now, wait=not now, on_error="ignore")
         if now:
-            time.sleep(0.5)  # for the message to leave before the connection goes
+            time.sleep(0.5)  # so that the message leaves before the connection closes
         return sum((running or {}).values())
     return len(progress.running)
 
@@ -205,7 +204,7 @@ def _check(client: Client, scheduler: str | None) -> None:
     if client.status != "running":
         raise RunError(
             f"the scheduler{f' at {scheduler}' if scheduler else ''} is lost; what is stored stays, and the same "
-            "command goes on from there"
+            "command resumes from there"
         )
 
 
@@ -213,9 +212,9 @@ def _check(client: Client, scheduler: str | None) -> None:
 def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
-    for name in list(logging.root.manager.loggerDict):  # distributed.client and others have levels of their own
+    for name in list(logging.root.manager.loggerDict):  # distributed.client and others have their own levels
         if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # the sweep says in its own words what happens
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # the sweep reports in its own words
     if scheduler:
         try:
             client = Client(scheduler, timeout=10, set_as_default=False)
@@ -234,7 +233,7 @@ def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
                     processes=True,
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",
-                    memory_limit=0,  # kernels have the memory, not the workers
+                    memory_limit=0,  # the kernels use the memory, not the workers
                     local_directory=folder,
                     silence_logs=logging.CRITICAL,
                     preload=[IGNORE_INTERRUPTS],
@@ -244,7 +243,7 @@ def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
         client = Client(cluster, set_as_default=False)
         try:
             yield client
-        finally:  # all is computed or stopped by now: what goes wrong in closing is no fault of the sweep's
+        finally:  # all is computed or stopped by now: an error while closing is not the sweep's
             for ending in (client, cluster):
                 with suppress(OSError, RuntimeError):  # a TimeoutError is an OSError
                     ending.close(timeout=CLOSING)
@@ -252,13 +251,13 @@ def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Processes that are started within the block do not hear Ctrl-C; this one hears it after the block."""
+    """Processes started inside the block ignore Ctrl-C; this one receives it after the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # its start would let the signal through again
+    resource_tracker.ensure_running()  # starting it later would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -274,13 +273,13 @@ def _where(client: Client, resources: Resources, scheduler: str | None) -> str:
 
 
 def _dashboard(client: Client) -> str | None:
-    """The address of Dask's pages; None if it cannot be made: its template may name variables that are not set."""
+    """The address of Dask's pages; None if it cannot be built: its template may name unset variables."""
     try:
         link = client.dashboard_link
-    except Exception:  # whatever it is, no sweep stops for want of a link
+    except Exception:  # no sweep stops for want of a link
         return None
     if link and importlib.util.find_spec("bokeh") is None:
-        link = link.replace("/status", "/info/main/workers.html")  # its plain pages; the live ones need bokeh
+        link = link.replace("/status", "/info/main/workers.html")  # the plain pages; the live ones need bokeh
     return link
 
 

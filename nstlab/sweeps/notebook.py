@@ -1,4 +1,4 @@
-"""One notebook executed by papermill with other parameters, in a kernel of its own."""
+"""One notebook executed by papermill with other parameters, in its own kernel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from traitlets.config import Config
 
 MARK = "notebook.json"
-"""In a run's folder: which notebook has run to its end here, and how far it was asked to go."""
+"""In a run's folder: which notebook has run to its end here, and for how many iterations."""
 
-MOST_NOTEBOOK = 100 << 20  # bytes; one with its results has a few million
+MOST_NOTEBOOK = 100 << 20  # bytes; one with results has a few million
 ARITHMETIC = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
@@ -41,25 +43,25 @@ ARITHMETIC = {
 }
 
 DIE_WITH_PARENT = "--IPKernelApp.exec_lines=__import__('ctypes').CDLL(None).prctl(1, 9)"
-"""PR_SET_PDEATHSIG, SIGKILL: on Linux a kernel in a long computation dies in the moment its parent does.
+"""PR_SET_PDEATHSIG, SIGKILL: on Linux a busy kernel dies at the same moment as its parent.
 
-Elsewhere, and before this line has run, ipykernel notices within a second of its own accord.
+Elsewhere, and before this line has run, ipykernel notices by itself within a second.
 """
 
 
 class Stopped(Exception):
-    """The execution was stopped on request; the run's checkpoint is stored."""
+    """The execution was stopped on request, with the run's checkpoint stored."""
 
 
 class KernelDied(RunError):
-    """The kernel process ended in the middle of the notebook (out of memory, say)."""
+    """The kernel process ended during the notebook (out of memory, say)."""
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Any]:
-    """Name -> default of a notebook's parameters cell. Raises RequestError if it has none, or one that only runs.
+    """Name -> default, from a notebook's parameters cell. Raises RequestError if it is missing or needs running.
 
-    Values are read as Python reads them: with annotations, several in a line, and arithmetic on plain values.
-    papermill's own inspection takes seconds to import and reads the cell by regular expression.
+    Values are read as in Python: with annotations, several in a line, and arithmetic on plain values. papermill's
+    own inspection takes seconds to import and reads the cell by regular expression.
     """
     if not notebook.is_file():
         known = sorted(path.name for path in (home() / "notebooks").glob("*.ipynb"))
@@ -85,12 +87,12 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
 
 
 def was_executed(notebook: Path) -> bool:
-    """Whether papermill has written values into this notebook before: they hold until others are given."""
+    """Whether papermill has written values into this notebook before; these stay in force until replaced."""
     return bool(_sources(notebook, "injected-parameters"))
 
 
 def _sources(notebook: Path, tag: str) -> list[str]:
-    """The code of a notebook's cells with a tag. Raises RequestError for what is no notebook."""
+    """The code of a notebook's cells with a tag. Raises RequestError if it is not a notebook."""
     try:
         stored = json.loads(read_regular(notebook, MOST_NOTEBOOK))
         code = [cell for cell in stored["cells"] if cell["cell_type"] == "code"]
@@ -98,11 +100,11 @@ def _sources(notebook: Path, tag: str) -> list[str]:
     except OSError as error:
         raise RequestError(f"{notebook} cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RequestError(f"{notebook} is not a notebook that can be read") from None
+        raise RequestError(f"{notebook} is not a readable notebook") from None
 
 
 def _evaluated(node: ast.expr, known: dict[str, Any]) -> Any:
-    """A literal, a name that is known, or arithmetic on them. Raises ValueError for anything else."""
+    """The value of a literal, a known name, or arithmetic on them. Raises ValueError for anything else."""
     if isinstance(node, ast.Name) and node.id in known:
         return known[node.id]
     if isinstance(node, (ast.Tuple, ast.List)):
@@ -133,11 +135,11 @@ def _assign(target: ast.expr, value: Any, found: dict[str, Any]) -> None:
 def run_notebook(
     notebook: str | Path, values: dict[str, Any], out: str | Path | None = None, progress: bool = True
 ) -> Run:
-    """Execute a notebook of one run with papermill; its executed copy goes into the run's folder.
+    """Execute a notebook of one run with papermill, and put the executed copy into the run's folder. Returns the run.
 
-    notebook: a path, relative to notebooks/; values: parameters that differ from the notebook's own; out: the
-    folder of runs. Returns the run. Raises RequestError before anything runs (a name that is not among the
-    notebook's parameters, a value that Settings refuses), RunError if a cell fails.
+    notebook: a path, relative to notebooks/; values: parameters that differ from the notebook's own; out: the folder
+    of runs. Raises RequestError before anything runs (for a name that is not among the notebook's parameters, or a
+    value that Settings refuses), RunError if a cell fails.
     """
     notebook = home() / "notebooks" / notebook
     parameters = notebook_parameters(notebook)
@@ -162,7 +164,7 @@ def run_notebook(
 
 
 def require_result(run: Run, notebook: Path) -> None:
-    """Raises RunError if the notebook that has ended did not compute this run."""
+    """Raises RunError if the notebook has ended without computing this run."""
     if not run.complete:
         raise RunError(
             f"{notebook.name} ended, but its run has not reached iteration {run.settings.iterations} "
@@ -171,7 +173,7 @@ def require_result(run: Run, notebook: Path) -> None:
 
 
 def write_mark(folder: Path, notebook: str, others: dict[str, Any], iterations: int, **more: Any) -> None:
-    """Note in a run's folder that the notebook ran to its end; others: its parameters that are no settings."""
+    """Note in a run's folder that the notebook ran to its end; others: its parameters that are not settings."""
     mark = {"notebook": notebook, "parameters": others, "iterations": iterations, **more}
     write_whole(folder / MARK, (json.dumps(mark, indent=2) + "\n").encode())
 
@@ -189,7 +191,7 @@ class Mark(BaseModel):
 
 
 def read_mark(folder: Path) -> dict[str, Any]:
-    """What `write_mark` noted; an empty dict where there is nothing, or nothing readable."""
+    """What `write_mark` noted; an empty dict if there is nothing readable."""
     try:
         return Mark.model_validate(parse_json(read_regular(folder / MARK, MOST_JSON))).model_dump()
     except (OSError, ValueError):
@@ -204,7 +206,7 @@ class Kernel:
         self.stopped = False
 
     def manager_class(self, log: Path) -> type:
-        """jupyter_client's manager, which tells us that it is there; what the process itself says goes to `log`."""
+        """A jupyter_client manager that registers itself here; the kernel process's stderr goes to `log`."""
         from jupyter_client.manager import AsyncKernelManager
 
         kernel = self
@@ -218,12 +220,12 @@ class Kernel:
         return Manager
 
     def before_cell(self, **_: Any) -> None:
-        """nbclient's hook: catches a stop that came while the kernel was deaf to signals (starting, say)."""
+        """nbclient's hook: catches a stop that came while the kernel ignored signals (starting, say)."""
         if self.stopped:
             raise Stopped
 
     def stop(self, now: bool = False) -> None:
-        """Interrupt it, as Ctrl-C in a notebook does: the run stores its checkpoint; now: kill it instead."""
+        """Interrupt the kernel, so that the run stores its checkpoint; now: kill it instead."""
         self.stopped = True
         provisioner = getattr(self.manager, "provisioner", None)
         process = getattr(provisioner, "process", None)
@@ -234,11 +236,11 @@ class Kernel:
 def execute(
     notebook: Path, folder: Path, given: dict[str, Any], kernel: Kernel | None = None, sockets: Path | None = None
 ) -> None:
-    """Execute a notebook into `folder`/notebook.ipynb; what was there stays until this one has ended.
+    """Execute a notebook into `folder`/notebook.ipynb; an earlier copy stays until this one has ended.
 
-    given: parameters as plain JSON values; sockets: where to keep the kernel's sockets (None: the system's
-    temporary folder). Raises RunError if a cell fails, KernelDied, Stopped after `kernel.stop()`, or Occupied if the
-    notebook's run is being computed by another process.
+    given: parameters as plain JSON values; sockets: where to keep the kernel's sockets (None: the system's temporary
+    folder). Raises RunError if a cell fails, KernelDied, Stopped after `kernel.stop()`, or Occupied if another
+    process is computing the notebook's run.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -281,51 +283,50 @@ def execute(
             raise KernelDied(f"{notebook.name}: its kernel died ({reason}); the run stays at its checkpoint") from None
         except OSError:
             raise
-        except Exception as error:  # of papermill, nbclient, nbformat: what they make of a notebook that is none
+        except Exception as error:  # papermill, nbclient and nbformat raise various kinds for a bad notebook
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunError(f"{notebook.name} could not be executed: {reason}") from None
         write_whole(copy, beside.read_bytes())
 
 
 def _for_nbclient(**options: Any) -> dict[str, Any]:
-    """What papermill hands on to nbclient, without saying so: those of the options that this nbclient knows."""
+    """The options that this nbclient knows; papermill passes them on to it, which is undocumented."""
     from nbclient import NotebookClient
 
     return {name: value for name, value in options.items() if name in NotebookClient.class_trait_names()}
 
 
 def _kernel_config(folder: str) -> Config:
-    """All that the kernel leaves lies in a folder of our own: its sockets, where there are such, not TCP ports."""
+    """Puts all the kernel's files into our own folder, including sockets instead of TCP ports where possible."""
     from traitlets.config import Config
 
     sockets = {"transport": "ipc", "ip": f"{folder}/kernel"} if os.name == "posix" else {}
     return Config({"KernelManager": {"connection_file": f"{folder}/kernel.json", **sockets}})
 
 
-class _followed:
-    """While a notebook computes a run elsewhere: a bar that follows its history."""
+@contextmanager
+def _followed(run: Run, progress: bool) -> Iterator[None]:
+    """Shows a bar that follows the history of a run that a notebook computes elsewhere."""
+    over = threading.Event()
+    thread = threading.Thread(target=_follow, args=(run, over), daemon=True)
+    if progress:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if progress:
+            thread.join()
 
-    def __init__(self, run: Run, progress: bool) -> None:
-        self.run, self.progress, self.over = run, progress, threading.Event()
 
-    def __enter__(self) -> None:
-        if self.progress:
-            self.thread = threading.Thread(target=self._follow, daemon=True)
-            self.thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self.over.set()
-        if self.progress:
-            self.thread.join()
-
-    def _follow(self) -> None:
-        wanted = self.run.settings.iterations
-        with tqdm(total=wanted, unit="it", desc="starting the kernel", mininterval=0.5) as bar:
-            while not self.over.wait(0.5):
-                try:
-                    reached = min(max(len(self.run.history) - 1, 0), wanted)
-                except (RequestError, OSError):
-                    continue
-                if reached > bar.n or bar.desc.startswith("starting"):
-                    bar.set_description("transfer" if reached < wanted else "finishing the notebook")
-                    bar.update(reached - bar.n)
+def _follow(run: Run, over: threading.Event) -> None:
+    wanted = run.settings.iterations
+    with tqdm(total=wanted, unit="it", desc="starting the kernel", mininterval=0.5) as bar:
+        while not over.wait(0.5):
+            try:
+                reached = min(max(len(run.history) - 1, 0), wanted)
+            except (RequestError, OSError):
+                continue
+            if reached > bar.n or bar.desc.startswith("starting"):
+                bar.set_description("transfer" if reached < wanted else "finishing the notebook")
+                bar.update(reached - bar.n)

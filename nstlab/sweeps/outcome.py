@@ -1,9 +1,9 @@
-"""out/sweeps/<name>/: what a sweep leaves, and reading it again.
+"""out/sweeps/<name>/: writing and reading what a sweep leaves.
 
-sweep.yaml         as run: what was asked for, and the versions and threads that it was made with
-table.csv          one row a point: parameters, last losses, seconds, state, run id, path
+sweep.yaml         as run: what was asked for, with which versions and threads it was made
+table.csv          one row per point: parameters, last losses, seconds, state, run id, path
 failures.csv       the points that failed, with their errors and notebooks
-contact_sheet.png  the pictures, the first axis across, the second down; further axes turn the page
+contact_sheet.png  the pictures, the first axis across, the second down; other axes turn the page
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nstlab.images import load_image
 from nstlab.metrics import similarity
 from nstlab.runs import FIRST_COLUMNS, Run, read_history
 from nstlab.settings import Settings, names_where
-from nstlab.storage import home, read_regular, sha256_of, write_whole
+from nstlab.storage import out_folder, read_regular, sha256_of, write_whole
 from nstlab.sweeps.notebook import read_mark
 from nstlab.sweeps.plan import MOST_YAML, Plan, Point
 
@@ -36,9 +36,9 @@ NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_secon
 
 @dataclass(frozen=True)
 class Outcome:
-    """A sweep that has run, to look at.
+    """A sweep that has run.
 
-    table: one row a point, as in table.csv; axes: parameter -> its values in order, of those that vary;
+    table: one row per point, as in table.csv; axes: parameter -> its values in order, for those that vary;
     folder: out/sweeps/<name>.
     """
 
@@ -53,7 +53,7 @@ class Outcome:
         return self.folder.parents[1]
 
     def run(self, row: pd.Series) -> Run:
-        """The run of a row of the table. Raises RequestError if it is not stored any more."""
+        """The run of a row of the table. Raises RequestError if it is no longer stored."""
         return Run.open(self.out / row["path"])
 
     def picture(self, row: pd.Series) -> torch.Tensor | None:
@@ -66,7 +66,7 @@ class Outcome:
         return [self.picture(row) for _, row in self.table.iterrows()]
 
     def example(self) -> Settings:
-        """The settings of the first point that has run, `iterations` its picture's. RequestError if there is none."""
+        """The settings of the first finished point, `iterations` its picture's. Raises RequestError without any."""
         done = self.table[self.table["state"] == "done"]
         if done.empty:
             raise RequestError(f"no point of {self.name} is done")
@@ -74,13 +74,13 @@ class Outcome:
 
 
 def load(name: str | Path, out: str | Path | None = None) -> Outcome:
-    """A sweep that has run: its name, or the path of its folder; out: the folder of runs (None: out/).
+    """A sweep that has run, by its name or its folder's path; out: the folder of runs (None: out/).
 
     Raises RequestError if there is none.
     """
     folder = Path(name).absolute()
     if not (folder / "table.csv").is_file():
-        sweeps = (Path(out).absolute() if out else home() / "out") / "sweeps"
+        sweeps = out_folder(out) / "sweeps"
         folder = sweeps / Path(name).name
         if not (folder / "table.csv").is_file():
             known = sorted(path.parent.name for path in sweeps.glob("*/table.csv"))
@@ -90,13 +90,13 @@ def load(name: str | Path, out: str | Path | None = None) -> Outcome:
         return Outcome(folder.name, _read_table(folder / "table.csv"), _read_axes(folder), folder)
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise RequestError(f"{folder} is damaged ({reason}): `nstlab sweep` writes it again") from None
+        raise RequestError(f"{folder} is damaged ({reason}): `nstlab sweep` restores it") from None
     except OSError as error:
         raise RequestError(f"{folder} cannot be read: {error.strerror or error}") from None
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """table.csv. Raises ValueError if it is not what `make_table` writes, or names files outside of its runs."""
+    """table.csv. Raises ValueError if it is not what `make_table` writes, or names files outside its runs."""
     texts = dict.fromkeys(("picture", "path", "run", "state"), object)
     table = pd.read_csv(io.BytesIO(read_regular(path)), keep_default_na=False, na_values=[""], dtype=texts)
     missing = {*texts, "iteration", "seconds", "ssim_content", *(f"loss_{name}" for name in LOSSES)} - set(table)
@@ -104,12 +104,12 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"table.csv has no column {sorted(missing)[0]}")
     table = table.assign(**{column: table[column].fillna("") for column in texts})
     if not set(table["state"]) <= {"done", "failed", "missing"}:
-        raise ValueError("table.csv has states that no sweep has")
+        raise ValueError("table.csv has unknown states")
     for column in ("iteration", "seconds", "ssim_content", *(f"loss_{name}" for name in LOSSES)):
         table[column] = pd.to_numeric(table[column])
     for name in (*table["path"], *table["picture"]):
         if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
-            raise ValueError(f"{name!r} lies outside of the folder of runs")
+            raise ValueError(f"{name!r} is outside the folder of runs")
     return table
 
 
@@ -130,12 +130,12 @@ def cell(value: Any) -> Any:
 
 
 def make_table(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
-    """One tidy row a point: every parameter, the losses at `iterations`, and where it is.
+    """One tidy row per point: every parameter, the losses at `iterations`, and where it is stored.
 
-    Losses are named `loss_total`, `loss_content`, `loss_style`, `loss_relu1_1`, ...; `ssim_content` says how
-    alike the structure of picture and content is (SSIM, 1 for equal ones); `seconds` of computing,
-    `notebook_seconds` with the kernel's start; `state` is done, failed or missing; `path` and `picture` are
-    relative to the folder of runs, and `iteration` is the picture's.
+    Losses are named `loss_total`, `loss_content`, `loss_style`, `loss_relu1_1`, ...; `ssim_content` compares the
+    structure of picture and content (SSIM, 1 if they are equal); `seconds` is computing time, `notebook_seconds`
+    includes the kernel's start; `state` is done, failed or missing; `iteration` is the picture's; `path` and
+    `picture` are relative to the folder of runs.
     """
     rows = []
     for point in plan.points:
@@ -174,15 +174,15 @@ def _measured(point: Point, out: Path) -> dict[str, Any]:
 
 
 def content_similarity(run: Run) -> float:
-    """SSIM of a run's picture to the content that it was painted from, four digits of it."""
+    """SSIM of a run's picture to its content picture, to four digits."""
     return round(similarity(run.result, load_image(run.settings.content, run.settings.size)), 4)
 
 
 def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `nstlab.evaluation`'s figures and each network's cost, `eval_style_error` and so on.
+    """The table with `nstlab.evaluation`'s metrics and each network's cost, as `eval_style_error` and so on.
 
-    It takes a second or two a point, here and not in the points' notebooks: the judge is loaded once for all
-    results of one pair of pictures. Distances to the unreduced result are empty where that is no point of the sweep.
+    It takes a second or two per point. It is done here, not in the points' notebooks, to load the judge once per pair
+    of pictures. Distances to the unreduced result are empty if that is not a point of the sweep.
     """
     judges: dict[str, Judge] = {}
     pictures = {
@@ -208,7 +208,7 @@ def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def history_row(path: Path, iteration: int) -> dict[str, float]:
-    """One row of a history.csv. Raises RequestError if it is not there, or the file is damaged."""
+    """One row of a history.csv. Raises RequestError if it is missing or the file is damaged."""
     try:
         table = read_history(path)
     except OSError as error:
@@ -240,10 +240,10 @@ def write_outcome(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
 
 
 def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
-    """Write sweep.yaml: a sweep's file again, with what is in force, and what it was made with.
+    """Write sweep.yaml: the sweep's file with the values in force, and what it was made with.
 
-    resources: workers and threads; the threads are in the last bits of every result, so the next command
-    on this sweep takes the same.
+    resources: workers and threads; the threads affect the last bits of every result, so the next command on this
+    sweep uses the same number.
     """
     settings = plan.points[0].settings.model_dump(mode="json")
     fixed = {name: settings.get(name, value) for name, value in plan.content["fixed"].items()}
@@ -261,7 +261,7 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
 
 
 def made_with(folder: Path) -> dict[str, Any]:
-    """What a sweep's folder says it was made with; an empty dict if it says nothing readable."""
+    """What a sweep was made with, from its folder; an empty dict if that says nothing readable."""
     try:
         stored = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))["made_with"]
         return stored if isinstance(stored, dict) else {}
@@ -276,10 +276,10 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def sensitivity(table: pd.DataFrame, axes: dict[str, list[Any]], between: np.ndarray) -> pd.DataFrame:
-    """How much each knob does: one row an axis, over all pairs of points that differ in that knob alone.
+    """How much each knob does: one row per axis, over all pairs of points that differ in that knob alone.
 
-    between: the pictures' distances, in the table's order. Columns: `knob`; `pairs`; `distance`, the mean
-    distance of their pictures in grey levels; `style_factor` and `content_factor`, the geometric mean of the
+    between: the pictures' distances, in the table's order. Columns: `knob`; `pairs`, their number; `distance`, the
+    mean distance of their pictures in grey levels; `style_factor` and `content_factor`, the geometric mean of the
     larger over the smaller loss.
     """
     rows = []

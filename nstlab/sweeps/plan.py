@@ -1,4 +1,4 @@
-"""A sweep's file -> its points. Everything that can be wrong with it is found here, before anything runs."""
+"""A sweep's file -> its points. Everything that can be wrong with the file is found here, before anything runs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from nstlab.images import load_image
 from nstlab.layers import layer_names
 from nstlab.runs import Run, run_id
 from nstlab.settings import Settings
-from nstlab.storage import home, read_regular
+from nstlab.storage import home, out_folder, read_regular
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 
-MOST_POINTS = 10_000  # without being asked twice
+MOST_POINTS = 10_000  # without --yes
 MOST_YAML = 1 << 20  # bytes of a sweep's file
-MOST_VALUES = 200_000  # in it, aliases counted as often as they stand for something
-DEEPEST = 12  # lists and tables within one another
+MOST_VALUES = 200_000  # in it, counting each use of an alias
+DEEPEST = 12  # nested lists and tables
 KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "made_with")
 ONCE = "explore"
-"""A notebook's parameter that says whether it also computes runs beside its own.
+"""A notebook's parameter that says whether it also computes runs other than its own.
 
-What a notebook tries out beyond its run need not be tried again at every point (and would meet the points
-that are computed at the same time), so a sweep sets it to False unless its file says otherwise.
+These need not be repeated at every point (and would collide with points that run at the same time), so a sweep sets
+it to False unless its file says otherwise.
 """
 
 
@@ -48,8 +48,8 @@ class Faults(RequestError):
 class Point:
     """One run of a sweep.
 
-    values: what distinguishes it from the others, name -> plain value; settings and run: as everywhere;
-    others: the notebook's parameters that are no settings.
+    values: what distinguishes it from the other points, name -> plain value; settings and run: as everywhere;
+    others: the notebook's parameters that are not settings.
     """
 
     values: dict[str, Any]
@@ -63,7 +63,7 @@ class Point:
         return " ".join(f"{name}={shown(value)}" for name, value in self.values.items())
 
     def is_done(self, notebook: str) -> bool:
-        """Whether the run is stored as far as is asked, and the notebook ran to its end when it was."""
+        """Whether the run is stored as far as requested, and the notebook ran to its end at that time."""
         if not self.run.complete:
             return False
         mark = read_mark(self.run.folder)
@@ -73,9 +73,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep that can be run: its name, notebook, points, and the file's content as it is in force.
+    """A sweep that can be run: its name, notebook, points, and the file's content with the values in force.
 
-    axes: parameter -> its values in order, of all that differ between points; parameters: the names that the
+    axes: parameter -> its values in order, for all that differ between points; parameters: the names that the
     notebook takes; out: the folder of runs.
     """
 
@@ -107,9 +107,9 @@ def make_plan(
 ) -> Plan:
     """The plan of a sweep.
 
-    file: a path, or the name of one in notebooks/sweeps/; given: name -> text that takes the place of a fixed
-    parameter, as on a command line; out: the folder of runs (None: the project's out/); yes: more than
-    10 000 points are meant. Raises Faults, with one line for each thing that is wrong.
+    file: a path, or the name of one in notebooks/sweeps/; given: name -> text that replaces a fixed parameter, as on
+    the command line; out: the folder of runs (None: the project's out/); yes: allow more than 10 000 points.
+    Raises Faults, with one line for each thing that is wrong.
     """
     path = _find(file)
     content = _read(path)
@@ -127,10 +127,10 @@ def make_plan(
         faults.append(f"{notebook.name} has no parameter `out`: its runs can only go to the project's out/")
     count = math.prod(map(len, content["grid"].values())) if "grid" in content else len(content["points"])
     if count > MOST_POINTS and not yes:
-        faults.append(f"{count:,} runs are more than {MOST_POINTS:,}: say --yes if they are meant")
+        faults.append(f"{count:,} runs are more than {MOST_POINTS:,}: add --yes if you mean it")
     if faults:
         raise Faults(faults)
-    folder = Path(out).absolute() if out else home() / "out"
+    folder = out_folder(out)
     if ONCE in parameters:
         parameters[ONCE] = False
     points = _points(content, parameters, folder)
@@ -138,7 +138,7 @@ def make_plan(
 
 
 def shown(value: Any) -> str:
-    """A value as a label has it: 0.001, relu1_1+relu2_1, none; of a path its file's name.
+    """A value as a label: 0.001, relu1_1+relu2_1, none; for a path the file's name.
 
     >>> shown(1000.0), shown(["relu1_1", "relu2_1"]), shown(None)
     ('1000', 'relu1_1+relu2_1', 'none')
@@ -153,7 +153,7 @@ def shown(value: Any) -> str:
 
 
 def as_code(text: Any) -> str:
-    """A name from a file as Markdown's code, in which nothing is markup.
+    """A name from a file as Markdown code, in which nothing is markup.
 
     >>> as_code("<b>`x`</b>")
     "`<b>'x'</b>`"
@@ -162,7 +162,7 @@ def as_code(text: Any) -> str:
 
 
 def _find(file: str | Path) -> Path:
-    """A path that exists, or the name of a sweep that comes with nstlab."""
+    """The file of a path, or of the name of a sweep that comes with nstlab."""
     path = Path(file).expanduser()
     if path.is_file():
         return path.absolute()
@@ -175,13 +175,13 @@ def _find(file: str | Path) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as data, where a name that stands twice is a fault and not the last one's victory."""
+    """YAML as plain data, in which a repeated name is an error instead of the last one winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value]
         for name in names:
             if names.count(name) > 1:
-                raise yaml.YAMLError(f"{name} stands twice")
+                raise yaml.YAMLError(f"{name} appears twice")
         return super().construct_mapping(node, deep)
 
 
@@ -193,15 +193,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise Faults([f"{path} cannot be read: {error.strerror or error}"]) from None
     except RecursionError:
         raise Faults([f"{path} cannot be read as YAML: it is nested too deeply"]) from None
-    except Exception as error:  # YAML's own errors, and what it lets through: of dates, numbers, binary data
+    except Exception as error:  # YAML's own errors, and others that it lets through: dates, numbers, binary data
         raise Faults([f"{path} cannot be read as YAML: {' '.join(str(error).split())[:300]}"]) from None
     if not isinstance(content, dict):
-        raise Faults([f"{path} is no sweep: it needs `notebook:` and `grid:` or `points:`"])
+        raise Faults([f"{path} is not a sweep: it needs `notebook:` and `grid:` or `points:`"])
     return {"fixed": {}, **{key: value for key, value in content.items() if value is not None or key != "fixed"}}
 
 
 def _check_extent(content: Any) -> None:
-    """Raises ValueError for YAML whose aliases make much of little, or that holds itself."""
+    """Raises ValueError for YAML whose aliases multiply it too much, or that contains itself."""
     left, count = [(content, 0)], 0
     while left:
         value, depth = left.pop()
@@ -215,7 +215,7 @@ def _check_extent(content: Any) -> None:
 
 
 def _expand(content: dict[str, Any]) -> list[str]:
-    """Put pictures in the place of patterns in the grid (`content: pictures/*.jpg`); returns what is wrong."""
+    """Replace patterns in the grid (`content: pictures/*.jpg`) by pictures; returns what is wrong."""
     faults, grid = [], content.get("grid")
     for name in ("content", "style"):
         values = grid.get(name) if isinstance(grid, dict) else None
@@ -233,13 +233,13 @@ def _expand(content: dict[str, Any]) -> list[str]:
 
 
 def _notebook(name: str, file: Path) -> Path:
-    """A sweep's notebook: one in notebooks/, or a path, from the sweep's file if it is a relative one."""
+    """A sweep's notebook: one in notebooks/, or a path; a relative one starts from the sweep's file."""
     ours = home() / "notebooks" / name
     return ours if ours.is_file() or Path(name).name == name else (file.parent / Path(name).expanduser())
 
 
 def _shape_faults(content: dict[str, Any]) -> list[str]:
-    """What is wrong with the file's build, before any name or value in it is looked at."""
+    """What is wrong with the file's structure, before its names and values are checked."""
     faults = [str(unknown("key", key, KEYS)) for key in content if key not in KEYS]
     if not isinstance(content.get("notebook"), str):
         faults.append("`notebook:` is missing: the file name of a notebook in notebooks/")
@@ -247,7 +247,7 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
     if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
         faults.append(f"name: {str(name)[:80]!r} cannot be a folder's name")
     if not isinstance(content.get("evaluate", False), bool):
-        faults.append("`evaluate:` is true or false: whether the table has the figures of nstlab.evaluation")
+        faults.append("`evaluate:` is true or false: whether the table has nstlab.evaluation's metrics")
     if not isinstance(content["fixed"], dict):
         faults.append("`fixed:` must be NAME: VALUE pairs")
     if ("grid" in content) == ("points" in content):
@@ -260,7 +260,7 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
             wrong = [name for name, values in grid.items() if not isinstance(values, list) or not values]
             faults += [f"grid: {name} needs a list of at least one value" for name in wrong]
             twice = [name for name in grid if isinstance(content["fixed"], dict) and name in content["fixed"]]
-            faults += [f"{name} stands in both `fixed:` and `grid:`" for name in twice]
+            faults += [f"{name} is in both `fixed:` and `grid:`" for name in twice]
     else:
         points = content["points"]
         if not isinstance(points, list) or not points or not all(isinstance(point, dict) for point in points):
@@ -269,18 +269,18 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
 
 
 def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """`fixed:` with what the command line gives in its place, and what is wrong with that."""
+    """`fixed:` with the values that the command line replaces, and what is wrong with those."""
     fixed, faults = dict(content["fixed"]), []
     varied = set(content.get("grid", ())) | {name for point in content.get("points", ()) for name in point}
     for name, text in given.items():
         if name in varied:
-            faults.append(f"--set {name}: the sweep varies {name}; change its file to vary it otherwise")
+            faults.append(f"--set {name}: the sweep varies {name}; to change that, edit its file")
         elif name in Settings.model_fields:
             try:
                 settings = _alone(name, None if text.lower() == "none" else text)
                 fixed[name] = settings.model_dump(mode="json")[name]
             except Contradiction:
-                fixed[name] = _as_yaml(text)  # the points say whether it goes with the rest
+                fixed[name] = _as_yaml(text)  # checking the points shows whether it goes with the rest
             except RequestError as error:
                 faults.append(f"--set {error}")
         else:
@@ -289,12 +289,12 @@ def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str,
 
 
 def _as_yaml(text: str) -> Any:
-    """A value given on the command line: what YAML makes of it, or the text itself."""
+    """A value from the command line: parsed as YAML, or the text itself."""
     try:
         value = yaml.safe_load(text)
         _check_extent(value)
         return value
-    except Exception:  # whatever YAML raises at what is no YAML
+    except Exception:  # whatever YAML raises for bad YAML
         return text
 
 
@@ -311,11 +311,11 @@ def _pairs(content: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _name_faults(content: dict[str, Any], parameters: dict[str, Any], notebook: str) -> list[str]:
-    """papermill only warns of a name that the notebook does not have."""
+    """Unknown names, about which papermill would only warn."""
     faults = []
     for where, name, _ in _pairs(content):
         if name == "out":
-            fault = f"{where}: out is not for a sweep to set; use --out"
+            fault = f"{where}: a sweep cannot set out; use --out"
         elif name not in parameters:
             fault = f"{where}: {unknown(f'parameter of {notebook}', name, parameters)}"
         else:
@@ -330,7 +330,7 @@ def _value_faults(content: dict[str, Any]) -> list[str]:
     for where, name, value in _pairs(content):
         try:
             if name in Settings.model_fields:
-                with suppress(Contradiction):  # alone it may not do; the points are checked as a whole
+                with suppress(Contradiction):  # it may be invalid alone; whole points are checked later
                     _alone(name, value)
             elif not _is_plain(value):
                 shown = repr(value)[:80]
@@ -342,7 +342,7 @@ def _value_faults(content: dict[str, Any]) -> list[str]:
 
 
 def _alone(name: str, value: Any) -> Settings:
-    """Settings with this one value. Whether it agrees with the other parameters, the whole point says."""
+    """Settings with only this value; whether it agrees with other parameters is checked for whole points."""
     others = {}
     if name == "style_layer_weights" and value != "balanced":
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else ()
@@ -351,7 +351,7 @@ def _alone(name: str, value: Any) -> Settings:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether papermill can write it into a notebook that JupyterLab can open again."""
+    """Whether papermill can write it into a notebook that JupyterLab can still open."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, list):
@@ -360,7 +360,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> list[Point]:
-    """Every point with its run. Raises Faults for those that cannot be, and for two that are the same run."""
+    """Every point with its run. Raises Faults for invalid ones, and for two that are the same run."""
     make, faults, points = _RunMaker(out), {}, []
     numbers: dict[str, int] = {}
     for number, varied in enumerate(_combinations(content), start=1):
@@ -379,7 +379,7 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
         if first != number:
             other = points[[point.run.id for point in points].index(run.id)].settings
             twins = [name for name in ("content", "style") if getattr(other, name) != getattr(settings, name)]
-            why = "iterations, frame_every, device and what is no setting do not shape a picture"
+            why = "iterations, frame_every, device and parameters that are not settings do not shape a picture"
             if twins:
                 why = f"{getattr(other, twins[0])} and {getattr(settings, twins[0])} are the same picture"
             said = f"points {first} and {number} are the same run, {run.id} ({points[-1].label}): {why}"
@@ -399,7 +399,7 @@ def _combinations(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 class _RunMaker:
-    """Runs for many settings: each picture and each network is read, hashed and checked once."""
+    """Makes runs for many settings; reads, hashes and checks each picture and network only once."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -409,7 +409,7 @@ class _RunMaker:
     def run(self, settings: Settings) -> Run:
         for picture, size in ((settings.content, settings.size), (settings.style, settings.style_size)):
             if (picture, size or settings.size) not in self.loaded:
-                load_image(picture, size or settings.size)  # a damaged or too narrow one is refused now
+                load_image(picture, size or settings.size)  # refuses a damaged or too narrow one
                 self.loaded.add((picture, size or settings.size))
         files = (settings.content, settings.style, settings.weights, settings.weights_format)
         if files not in self.first:
@@ -422,7 +422,7 @@ class _RunMaker:
 
 
 def _axes(points: list[Point]) -> dict[str, list[Any]]:
-    """What differs between the points -> its values, each in the order in which it comes."""
+    """What differs between the points -> its values, in order of appearance."""
     names = dict.fromkeys(name for point in points for name in point.values)
     axes: dict[str, list[Any]] = {}
     for name in names:

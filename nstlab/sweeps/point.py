@@ -1,4 +1,4 @@
-"""One point of a sweep, as a Dask worker computes it: what is stored stays, what is missing is computed."""
+"""One point of a sweep, as a Dask worker computes it: only what is not stored yet."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from nstlab.sweeps.notebook import Kernel, KernelDied, Stopped, execute, require
 from nstlab.sweeps.outcome import content_similarity
 from nstlab.sweeps.plan import Point
 
-PATIENCE = 30.0  # seconds that a run may be locked by somebody who computes nothing,
-FIRST_PATIENCE = 600.0  # seconds, before its first iterations say how long one takes,
-PACES = 5.0  # or as many times as long as the slowest of its last iterations
-TURNS = 20  # how often somebody else may take up a point's run between its turn and its kernel's
-KERNEL_LIVES = 3  # how often a kernel may die under one point
-LONGEST_SOCKET_FOLDER = 60  # characters; a socket's whole path has room for 107 on Linux
+PATIENCE = 30.0  # seconds that a run may be locked without progress,
+FIRST_PATIENCE = 600.0  # or before its first iterations show how long one takes,
+PACES = 5.0  # or this many times its slowest recent iteration, if that is longer
+TURNS = 20  # how often another process may take a point's run between our turn and our kernel's start
+KERNEL_LIVES = 3  # how many kernels one point may use up
+LONGEST_SOCKET_FOLDER = 60  # characters; a socket's whole path may have 107 on Linux
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to compute a point; plain values, so that it travels to any worker.
+    """What a worker needs to compute a point, as plain values that can travel to any worker.
 
-    sweep: one command's token, to stop its points and no others; version: nstlab's where it was begun; given: what
-    papermill writes into the notebook; others: those of them that are no settings; gpus: what CUDA_VISIBLE_DEVICES
-    may name (empty: it stays as the worker has it).
+    sweep: one command's token, to stop its points and no others; version: of the nstlab that started it; given: what
+    papermill writes into the notebook; others: those of them that are not settings; gpus: the values for
+    CUDA_VISIBLE_DEVICES (empty: the worker's own).
     """
 
     sweep: str
@@ -49,15 +49,15 @@ class Task:
     gpus: tuple[str, ...] = ()
 
 
-_running: dict[int, tuple[str, Kernel]] = {}  # the kernels that this worker's process has, by thread
+_running: dict[int, tuple[str, Kernel]] = {}  # this worker process's kernels, by thread
 _stopped: set[str] = set()  # the sweeps that this worker has been told to stop
 
 
 def compute_point(task: Task) -> dict[str, Any]:
-    """Bring a point to its end. Returns {"state": "done" | "stopped" | "failed", "error": one line, ...}.
+    """Complete a point. Returns {"state": "done" | "stopped" | "failed", "error": one line}.
 
-    Done twice, it does nothing the second time. What a notebook raises comes back as an error; an exception
-    is something that is wrong with the worker.
+    A second call does nothing. A notebook's error is returned; an exception means that something is wrong with the
+    worker.
     """
     if task.sweep in _stopped:
         return {"state": "stopped"}
@@ -79,7 +79,7 @@ def compute_point(task: Task) -> dict[str, Any]:
             try:
                 _execute(task, run, kernel)
                 break
-            except Occupied:  # taken up by another sweep since
+            except Occupied:  # another sweep has taken it since
                 if turn == TURNS - 1:
                     raise
         return {"state": "done"}
@@ -92,7 +92,7 @@ def compute_point(task: Task) -> dict[str, Any]:
 
 
 def stop_points(sweep: str, now: bool = False) -> int:
-    """On a worker: begin no point of a sweep any more, and stop those that run. Returns how many run."""
+    """On a worker: start no more points of a sweep, and stop those that are running. Returns their number."""
     _stopped.add(sweep)
     kernels = [kernel for owner, kernel in list(_running.values()) if owner == sweep]
     for kernel in kernels:
@@ -118,7 +118,7 @@ def _execute(task: Task, run: Run, kernel: Kernel) -> None:
 
 
 def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:
-    """Wait while somebody else computes this very run: a kernel that is dying, or one of another sweep."""
+    """Wait while another kernel computes this run: one that is dying, or another sweep's."""
     if not run.folder.is_dir():
         return
     grown, rows = time.monotonic(), None
@@ -130,12 +130,12 @@ def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:
             if kernel.stopped:
                 raise Stopped from None
             seconds = _seconds_of_rows(run)
-            if len(seconds) != rows:  # as long as its history grows, it is worth waiting for
+            if len(seconds) != rows:  # worth waiting as long as its history grows
                 grown, rows = time.monotonic(), len(seconds)
             if time.monotonic() - grown > patience(seconds):
-                raise RunError(f"{run.folder} is held by another process, which computes nothing") from None
+                raise RunError(f"{run.folder} is held by another process, which makes no progress") from None
         except OSError:
-            return  # a folder that cannot be written: the run says so better
+            return  # the folder cannot be written: the run reports this better
 
 
 def _seconds_of_rows(run: Run) -> list[float]:
@@ -146,7 +146,7 @@ def _seconds_of_rows(run: Run) -> list[float]:
 
 
 def patience(seconds: list[float]) -> float:
-    """How many seconds a locked run may take for its next iteration; seconds: of computing, at each of its rows.
+    """How many seconds a locked run may take for its next iteration; seconds: computing time at each of its rows.
 
     >>> patience([0.0, 1.0, 2.5]), patience([0.0, 40.0, 80.0]), patience([0.0])
     (30.0, 200.0, 600.0)
@@ -156,7 +156,7 @@ def patience(seconds: list[float]) -> float:
 
 
 def environment(threads: int, gpus: tuple[str, ...], worker: str) -> dict[str, str]:
-    """What a kernel's environment must have: its number of threads, and one GPU of several.
+    """Variables for a kernel's environment: its number of threads, and its GPU.
 
     >>> environment(1, ("0", "1"), "3")["CUDA_VISIBLE_DEVICES"]
     '1'
@@ -175,7 +175,7 @@ def _worker_name() -> str:
 
 
 def _socket_folder() -> Path | None:
-    """The worker's own folder, which goes when it goes, if its path leaves room for a socket's name."""
+    """The worker's own folder, removed with the worker, if its path leaves room for a socket's name."""
     from distributed import get_worker
 
     folder = get_worker().local_directory
@@ -183,7 +183,7 @@ def _socket_folder() -> Path | None:
 
 
 def _tell(event: dict[str, Any]) -> None:
-    """Say to whoever follows the sweep that a point begins here."""
+    """Tell the sweep that a point starts here."""
     from distributed import get_worker
 
     get_worker().log_event("nstlab", event)

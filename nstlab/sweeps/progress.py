@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: the whole of it, every running point, the time left."""
+"""What a sweep shows while it runs: overall progress, each running point, the time left."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nstlab.runs import Run, last_row
 from nstlab.sweeps.plan import Point
 from nstlab.terminal import duration, printable
 
-MOST_LINES = 12  # running points that are shown one by one
-SECONDS_BETWEEN = {True: 0.5, False: 60.0}  # two looks, on a terminal and in a log
+MOST_LINES = 12  # running points shown individually
+SECONDS_BETWEEN = {True: 0.5, False: 60.0}  # updates, on a terminal and in a log
 
 
 class Progress:
-    """A block of lines that is drawn anew on a terminal; in a log, one line a minute.
+    """A block of lines that is redrawn on a terminal; in a log, one line a minute.
 
-    points: those that are to be computed. Lines that stay (a point that ended, say) are printed above it.
+    points: those to compute. Lines that stay (about a finished point, say) are printed above the block.
     """
 
     def __init__(self, points: list[Point], out: TextIO | None = None) -> None:
@@ -26,10 +26,10 @@ class Progress:
         self.terminal = self.out.isatty()
         self.points = {point.run.id: point for point in points}
         self.before = {point.run.id: point.run.stored or 0 for point in points}
-        self.running: dict[str, float] = {}  # run id -> since when
+        self.running: dict[str, float] = {}  # run id -> start time
         self.states: dict[str, str] = {}  # run id -> how it ended
         self.began_at = self.shown_at = time.time()
-        self.drawn = 0  # lines of the block that stand on the terminal
+        self.drawn = 0  # lines of the block now on the terminal
 
     def __enter__(self) -> Progress:
         return self
@@ -38,16 +38,16 @@ class Progress:
         self._clear()
 
     def began(self, event: dict[str, Any]) -> None:
-        """A worker has taken up a point; the second time that is because its first worker died."""
+        """A worker has started a point; a second time means that its first worker died."""
         point = self.points.get(event["run"])
         if point is None:
             return
         if point.run.id in self.running:
-            self.line(f"          a worker died: {point.label} goes on from iteration {event['iteration'] or 0}")
+            self.line(f"          a worker died: {point.label} resumes at iteration {event['iteration'] or 0}")
         self.running[point.run.id] = time.time()
 
     def ended(self, point: Point, outcome: dict[str, Any]) -> None:
-        """A point is over: say how."""
+        """A point has ended: say how."""
         self.states[point.run.id] = outcome["state"]
         since = self.running.pop(point.run.id, time.time())
         if outcome["state"] == "stopped":
@@ -57,12 +57,12 @@ class Progress:
         self.line(f"{outcome['state']:9} {count} of {len(self.points)}: {point.label}, {said}")
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._clear()
         print(printable(text), file=self.out, flush=True)
 
     def show(self) -> None:
-        """Draw the block anew, if it is time to."""
+        """Redraw the block, if it is time."""
         now = time.time()
         if now - self.shown_at < SECONDS_BETWEEN[self.terminal]:
             return
@@ -91,33 +91,30 @@ class Progress:
         for name, point in self.points.items():
             iterations, before = point.settings.iterations, min(self.before[name], point.settings.iterations)
             reached = iterations if name in self.states else reached_by(point.run) if name in self.running else before
-            work = point.settings.size**2  # what an iteration costs is in proportion to the pixels
+            work = point.settings.size**2  # an iteration's cost is proportional to the pixels
             done += work * max(min(reached, iterations) - before, 0)
             wanted += work * (iterations - before)
-        share = done / wanted if wanted else len(self.states) / max(len(self.points), 1)
-        left = (
-            duration((now - self.began_at) * (1 - share) / share) + " left"
-            if share > 0.01
-            else "time left: not known yet"
-        )
+        part = done / wanted if wanted else len(self.states) / max(len(self.points), 1)
+        known = part > 0.01
+        left = f"{duration((now - self.began_at) * (1 - part) / part)} left" if known else "time left: not known yet"
         over = f"{len(self.states)} of {len(self.points)} points, {len(self.running)} running"
-        return f"{bar(share)} {share:4.0%}  {over}, {left}"
+        return f"{bar(part)} {part:4.0%}  {over}, {left}"
 
     def _one(self, point: Point) -> str:
         wanted, reached = point.settings.iterations, reached_by(point.run)
         return f"  {bar(reached / wanted if wanted else 1, 12)} {reached:5} of {wanted}  {point.label}"
 
 
-def bar(share: float, width: int = 24) -> str:
-    """A bar of text.
+def bar(part: float, width: int = 24) -> str:
+    """A progress bar in text; part: how much is done, in [0, 1].
 
     >>> bar(0.5, 4)
     '[##  ]'
     """
-    full = round(min(max(share, 0), 1) * width)
+    full = round(min(max(part, 0), 1) * width)
     return f"[{'#' * full}{' ' * (width - full)}]"
 
 
 def reached_by(run: Run) -> int:
-    """The last iteration in a run's history, read from its end, so that it is cheap at any length."""
+    """The last iteration in a run's history, read from its end, so cheap at any length."""
     return int(last_row(run.folder / "history.csv").get("iteration", 0))

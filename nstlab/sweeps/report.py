@@ -19,7 +19,7 @@ NOTEBOOK = "10_reading_a_sweep.ipynb"
 
 
 def write_contact_sheets(outcome: Outcome) -> list[Path]:
-    """contact_sheet.png, and contact_sheet-2.png ... where a third axis turns the page; returns their paths.
+    """Write contact_sheet.png, and contact_sheet-2.png ... if a third axis turns the page; returns their paths.
 
     Raises RequestError if no point is done.
     """
@@ -42,13 +42,13 @@ def write_contact_sheets(outcome: Outcome) -> list[Path]:
     for number, figure in zip(itertools.count(1), sheets, strict=False):
         paths.append(outcome.folder / ("contact_sheet.png" if number == 1 else f"contact_sheet-{number}.png"))
         write_whole(paths[-1], plots.sheet_png(figure))
-    for path in old - set(paths):  # of a grid that had more pages
+    for path in old - set(paths):  # from a grid with more pages
         path.unlink()
     return paths
 
 
 def write_report(outcome: Outcome) -> Path:
-    """Notebook 10 about this sweep, executed, as one HTML file that opens offline; returns its path.
+    """Run notebook 10 on this sweep and write it as one HTML file that opens offline; returns its path.
 
     Raises RunError if a cell fails.
     """
@@ -60,15 +60,15 @@ def write_report(outcome: Outcome) -> Path:
 
 
 def as_html(notebook: Path) -> str:
-    """An executed notebook as one page with everything in it. Raises RequestError if it still needs a network."""
+    """An executed notebook as one self-contained page. Raises RequestError if it still needs a network."""
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    for name in ("mathjax_url", "require_js_url", "jquery_url"):  # each would be fetched when the page is opened
+    for name in ("mathjax_url", "require_js_url", "jquery_url"):  # each would be fetched when the page opens
         setattr(exporter, name, "")
-    logging.getLogger("traitlets").setLevel(logging.ERROR)  # else it counts pictures without an alternative text
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # or it complains about pictures without alternative text
     page, _ = exporter.from_filename(str(notebook))
     page = re.sub(r"<script[^>]*\bsrc=[^>]*>\s*</script>", "", page)
     if re.search(r"<(script|link|img)[^>]*\b(src|href)=[\"']?(https?:)?//", page):
-        raise RequestError(f"{notebook} shows something that a page cannot hold offline")
+        raise RequestError(f"{notebook} shows something that an offline page cannot contain")
     return page

@@ -1,8 +1,8 @@
-"""notebooks/results/: small tables and pictures of the sweeps that notebooks read, so that no reader waits for them.
+"""notebooks/results/: small tables and pictures of sweeps for notebooks to read, so that no reader has to wait.
 
-<name>.csv   one row a point: what varies, the losses, the evaluation, the cost; no times of day, no paths
-<name>.jpg   every row's picture, in the table's order, row by row, in a grid of equal tiles (each at its top left)
-Both are what `nstlab sweep <name> --threads 1 --store` leaves.
+<name>.csv   one row per point: what varies, the losses, the evaluation, the cost; no times of day, no paths
+<name>.jpg   each row's picture, in the table's order, row by row, in a grid of equal tiles (each at its top left)
+`nstlab sweep <name> --threads 1 --store` writes both.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from nstlab.images import load_image, to_pixels
 from nstlab.storage import home, write_whole
 from nstlab.sweeps.outcome import Outcome
 
-COLUMNS = 7  # tiles a row
+COLUMNS = 7  # tiles per row
 QUALITY = 90  # of the JPEG
 
 
 def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     """Write a finished sweep's table and pictures to `folder` (None: notebooks/results/); returns the paths.
 
-    Numbers have six significant digits; `seconds` is of the machine that ran it, all else does not depend on it
-    but for rounding. Raises RequestError if a point has no picture.
+    Numbers have six significant digits. Only `seconds` depends on the machine, apart from rounding. Raises
+    RequestError if a point has no picture.
     """
     folder = folder or home() / "notebooks" / "results"
     table = outcome.table
@@ -58,7 +58,7 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
 
 
 def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:
-    """The stored table of a sweep and every row's picture, (1, 3, H, W) in [0, 1], as a JPEG keeps it.
+    """The stored table of a sweep and each row's picture, (1, 3, H, W) in [0, 1], decoded from JPEG.
 
     Raises RequestError if there is none.
     """
@@ -77,7 +77,7 @@ def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:
 
 
 def technique(row: pd.Series) -> str:
-    """What was done to the network in a row of a table: "contribution, refit", "whole", "untrained".
+    """What was done to the network in a table's row: "contribution, refit", "whole", "untrained".
 
     >>> technique(pd.Series({"reduction": "weight_sharing", "refit": False, "weights": "original-8bit"}))
     'weight sharing'

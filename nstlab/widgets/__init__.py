@@ -1,4 +1,4 @@
-"""What is steered by hand in a notebook's cell: panel() for one transfer, explorer() for the network."""
+"""Interactive widgets for a notebook: panel() for one transfer, explorer() for the network."""
 
 from nstlab.widgets.exploring import Explorer, explorer
 from nstlab.widgets.workbench import Panel, panel

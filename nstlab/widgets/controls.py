@@ -1,4 +1,4 @@
-"""The controls, one for each setting that can be chosen, from Settings' own ranges and descriptions."""
+"""The controls, one per setting, with the ranges and descriptions from Settings."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from nstlab.widgets.pictures import thumbnail
 
 INITIAL_CAPTIONS = {"white_noise": "noise"}  # short enough for a tile
 WORDS = {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1", "l1": "L1", "l2": "L2"}
-HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "as size"}
-HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "as they are"}
+HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "same as size"}
+HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "unchanged"}
 STEPS = {"size": 16, "iterations": 50}  # of the little arrows
 CHANGE_WHILE_RUNNING = ("k_S",)
 CHANGE_WHILE_PAUSED = ("k_S", *names_where(shapes=False))
 
 
 def about(name: str) -> str:
-    """What a setting means, with its unit: the description of its control."""
+    """What a setting means, with its unit: its control's description."""
     field = Settings.model_fields[name]
     unit = knob(name).unit
     return f"{name}: {field.description}" + (f" ({unit})" if unit else "")
 
 
 def make_controls() -> dict[str, Any]:
-    """Name of the setting -> its control; each has a `value`."""
+    """Setting -> its control; each has a `value`."""
     controls: dict[str, Any] = {kind: _pictures(kind) for kind in ("content", "style")}
     controls["init"] = PictureChoice(
         label="Initial value",
@@ -57,7 +57,7 @@ def make_controls() -> dict[str, Any]:
 
 
 def _start(controls: dict[str, Any]) -> Settings:
-    """The default settings, with the first pictures that there are if the default ones are missing."""
+    """The default settings, but with the first available pictures if the default ones are missing."""
     settings = Settings()
     offered = {kind: controls[kind].options for kind in ("content", "style")}
     missing = {kind: names[0] for kind, names in offered.items() if names and getattr(settings, kind) not in names}
@@ -65,7 +65,7 @@ def _start(controls: dict[str, Any]) -> Settings:
 
 
 def read(controls: dict[str, Any]) -> Settings:
-    """The settings as the controls have them. Raises RequestError for a value out of range."""
+    """The settings that the controls show. Raises RequestError for a value out of range."""
     values = {name: control.value for name, control in controls.items()}
     return Settings(
         **{name: value for name, value in values.items() if not (_is_text(controls[name]) and not value.strip())}
@@ -73,7 +73,7 @@ def read(controls: dict[str, Any]) -> Settings:
 
 
 def write(controls: dict[str, Any], settings: Settings) -> None:
-    """Set all controls to these settings; k_S to the one in force at the end."""
+    """Set all controls to these settings; k_S to its last value."""
     for name, control in controls.items():
         value = getattr(settings, name)
         if name == "k_S":
@@ -81,7 +81,7 @@ def write(controls: dict[str, Any], settings: Settings) -> None:
         if isinstance(control, PictureChoice) and value not in control.options:
             add_picture(control, value)
         if isinstance(control, w.Dropdown) and value not in [option[1] for option in control.options]:
-            value = "auto"  # a device that is not there
+            value = "auto"  # the device is not available
         if _is_text(control):
             at_default = name != "weights" and value == Settings.model_fields[name].default
             control.value = "" if at_default else as_text(value)
@@ -90,14 +90,14 @@ def write(controls: dict[str, Any], settings: Settings) -> None:
 
 
 def add_picture(control: PictureChoice, path: str) -> None:
-    """Offer one more picture. Raises RequestError if it cannot be read."""
+    """Offer another picture. Raises RequestError if it cannot be read."""
     control.thumbnails = {**control.thumbnails, path: thumbnail(path)}
     control.captions = {**control.captions, path: path.replace("\\", "/").rpartition("/")[2]}
     control.options = [*control.options, path]
 
 
 def devices() -> list[tuple[str, str]]:
-    """What there is to compute on: the CPU, and GPUs if any; auto takes the best."""
+    """The available devices: the CPU, and GPUs if any; auto takes the best."""
     found = [("auto", "auto"), ("CPU", "cpu")]
     if torch.cuda.is_available():
         found += [
@@ -109,12 +109,9 @@ def devices() -> list[tuple[str, str]]:
 
 
 def _pictures(kind: str) -> PictureChoice:
-    other = {"content": "style", "style": "content"}[kind]
-    names = [*sample_pictures(kind), *(name for name in sample_pictures(other) if name not in sample_pictures(kind))]
-    names = list(sample_pictures(kind)) or names
     titles = {row["name"]: row["title"] for row in catalogue()}
     thumbnails = {}
-    for name in names:
+    for name in sample_pictures(kind) or sample_pictures():
         try:
             thumbnails[name] = thumbnail(name)
         except (RequestError, OSError):
@@ -130,7 +127,7 @@ def _pictures(kind: str) -> PictureChoice:
 
 
 def _control(name: str) -> Any:
-    """The control that a setting's declaration asks for; an empty text means its default."""
+    """The control for a setting, by its declaration; an empty text means the default."""
     field = Settings.model_fields[name]
     kind, default = field.annotation, field.default
     if names := choices(name):

@@ -1,4 +1,4 @@
-"""The loss curves while they grow: SVG strings, cheap enough to be drawn several times a second."""
+"""The loss curves during a run: SVG strings, cheap enough to draw several times a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_POINTS = 160
 def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str, Sequence[float]]]) -> str:
     """Losses over the iterations on a log scale, with a legend; lines: name -> (colour, values).
 
-    Names come from files: here they become text in a page, and nothing else.
+    Names come from files, and are escaped: in the page they are only text.
 
     >>> curves("Loss", [0, 1], {"total": ("red", [10.0, 1.0])}).count("<polyline")
     1
@@ -25,7 +25,7 @@ def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str,
     title = html.escape(title)
     positive = [value for _, values in lines.values() for value in values if value > 0 and math.isfinite(value)]
     if not positive or not iterations:
-        return f"<h4>{title}</h4><p class='nst-empty'>The curves are drawn as the picture forms.</p>"
+        return f"<h4>{title}</h4><p class='nst-empty'>The curves will appear as the picture forms.</p>"
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     low = max(min(low, high - 1), high - 9)
     last = max(iterations[-1], 1)
@@ -50,7 +50,7 @@ def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str,
 
 
 def _spread(count: int) -> list[int]:
-    """At most MOST_POINTS indices, spread evenly, first and last among them."""
+    """At most MOST_POINTS evenly spread indices, including the first and the last."""
     if count <= MOST_POINTS:
         return list(range(count))
     return sorted({round(i * (count - 1) / (MOST_POINTS - 1)) for i in range(MOST_POINTS)})
@@ -65,17 +65,17 @@ def _grid(low: int, high: int, last: int) -> str:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
         number = f'10<tspan dy="-4" font-size="8">{power}</tspan>'
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number}</text>')
-    for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end")):
-        x = LEFT + (WIDTH - LEFT) * share
-        word = "iteration " if share == 0.5 else ""
-        parts.append(f'<text x="{x:.0f}" y="{HEIGHT}" text-anchor="{anchor}">{word}{last * share:.0f}</text>')
+    for fraction, anchor in ((0, "start"), (0.5, "middle"), (1, "end")):
+        x = LEFT + (WIDTH - LEFT) * fraction
+        word = "iteration " if fraction == 0.5 else ""
+        parts.append(f'<text x="{x:.0f}" y="{HEIGHT}" text-anchor="{anchor}">{word}{last * fraction:.0f}</text>')
     return "".join(parts)
 
 
 def loss_curves(rows: Sequence[tuple[int, Mapping[str, float]]], settings: Settings) -> str:
-    """Both figures of a run: what is minimised with its terms, and the style loss of each layer.
+    """Both figures of a run: the total loss with its terms, and the style loss of each layer.
 
-    rows: (iteration, losses as in `Step`); settings: the run's, which weigh the terms.
+    rows: (iteration, losses as in `Step`); settings: the run's, for the terms' weights.
     """
     iterations = [iteration for iteration, _ in rows]
     losses = [losses for _, losses in rows]

@@ -1,4 +1,4 @@
-"""What the panel shows while it computes: the picture, the frames, the curves. Throttled."""
+"""What the panel shows during a run: the picture, the frames, the curves. Throttled."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nstlab.widgets.curves import loss_curves
 from nstlab.widgets.parts import Scrubber, Viewer
 from nstlab.widgets.pictures import jpeg
 
-PICTURE_SECONDS = 0.2  # at least so long between two pictures,
-BYTES_A_SECOND = 700_000  # and so long that the pictures stay below this
+PICTURE_SECONDS = 0.2  # at least this long between two pictures,
+BYTES_A_SECOND = 700_000  # and long enough to stay below this rate
 CURVE_SECONDS = 0.7
 
 
 class Display:
-    """The viewer, the scrubber and the curves of one run. Called from the thread and from the notebook: `lock`."""
+    """The viewer, the scrubber and the curves of one run. `lock` guards it: both thread and notebook call it."""
 
     def __init__(self, lock: threading.RLock) -> None:
         self.lock = lock
@@ -38,14 +38,14 @@ class Display:
         self.scrubber.observe(self._scrub, "index")
 
     def show_pictures(self, settings: Settings) -> None:
-        """Content and style, for the divider and side by side. Raises RequestError if one cannot be read."""
+        """Load content and style, to compare with. Raises RequestError if one cannot be read."""
         content = load_image(settings.content, settings.size)
         style = load_image(settings.style, settings.style_size or settings.size)
         with self.lock:
             self.viewer.content_picture, self.viewer.style_picture = jpeg(content, 90), jpeg(style, 90)
 
     def show_still(self, image: Any, caption: str) -> None:
-        """A picture that belongs to no run: the initial value, before the start."""
+        """Show a picture that belongs to no run: the initial value, before the start."""
         with self.lock:
             self.run, self.rows, self._newest = None, [], None
             self.scrubber.frames, self.scrubber.index = [], -1
@@ -53,7 +53,7 @@ class Display:
             self.curves.value = loss_curves([], Settings())
 
     def show_run(self, run: Run) -> None:
-        """A stored run: its newest picture, frames and history."""
+        """Show a stored run: its newest picture, frames and history."""
         with self.lock:
             self.run, self._newest = run, None
             self.rows = stored_rows(run)
@@ -64,7 +64,7 @@ class Display:
                 self._show(run.result, f"iteration {run.iteration}", final=True)
 
     def step(self, run: Run, step: Step) -> None:
-        """One computed step: shown if a picture or the curves are due."""
+        """Take one computed step, and show it if a picture or the curves are due."""
         with self.lock:
             if self.run is None or self.run.id != run.id:
                 self.rows = [row for row in stored_rows(run) if row[0] < step.iteration]
@@ -78,7 +78,7 @@ class Display:
                 self._draw()
 
     def settle(self) -> None:
-        """Show the newest of everything: the run has come to rest."""
+        """Show the newest of everything, once the run has stopped."""
         with self.lock:
             if self._newest is not None and self.scrubber.index < 0:
                 self._show(self._newest.image, f"iteration {self._newest.iteration}", final=True)
@@ -118,7 +118,7 @@ class Display:
 
 
 def stored_rows(run: Run) -> list[tuple[int, dict[str, float]]]:
-    """A run's stored history as (iteration, losses); empty where there is none or a damaged one."""
+    """A run's stored history as (iteration, losses); empty if it is missing or damaged."""
     try:
         history = run.history
         losses = history.drop(columns=["iteration", "seconds"]).to_dict("records")

@@ -1,4 +1,4 @@
-"""explorer(): click on a picture and see, through all the layers, what that place excites."""
+"""explorer(): click on a picture and see what that place excites in each layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDE = 360  # of a picture on the screen, in CSS pixels
 
 
 class ClickablePicture(anywidget.AnyWidget):
-    """A picture with boxes drawn over it; `point` is the pixel (row, column) last clicked or reached by arrow keys."""
+    """A picture with boxes drawn on it; `point` is the pixel (row, column) last clicked or reached by arrow keys."""
 
     png = t.Bytes().tag(sync=True)
     size = t.List([1, 1]).tag(sync=True)  # rows, columns of the picture
@@ -107,9 +107,9 @@ class ClickablePicture(anywidget.AnyWidget):
 
 
 class FeatureTable(anywidget.AnyWidget):
-    """The layers with the features a place excites; `chosen` is [layer, feature], the one last clicked."""
+    """The layers with the features that a place excites; `chosen` is [layer, feature], the one last clicked."""
 
-    rows = t.List().tag(sync=True)  # {layer, field, features: [[feature, value, share], ...]}
+    rows = t.List().tag(sync=True)  # {layer, field, features: [[feature, value, percent], ...]}
     chosen = t.List(["", 0]).tag(sync=True)
     colours = t.Dict().tag(sync=True)  # of the boxes, by layer
     _esm = """
@@ -121,7 +121,7 @@ class FeatureTable(anywidget.AnyWidget):
       function draw() {
         const [layer, feature] = model.get("chosen"), colours = model.get("colours");
         const body = document.createElement("table"), head = body.createTHead().insertRow();
-        for (const text of ["layer", "sees", "features excited most (grey levels, share of their maximum)"]) {
+        for (const text of ["layer", "sees", "features excited most (grey levels; bar: % of their maximum)"]) {
           const cell = document.createElement("th");
           cell.textContent = text;
           head.append(cell);
@@ -132,12 +132,12 @@ class FeatureTable(anywidget.AnyWidget):
           name.textContent = row.layer;
           if (colours[row.layer]) name.style.borderLeft = `6px solid ${colours[row.layer]}`;
           sees.textContent = row.field;
-          for (const [number, value, share] of row.features) {
+          for (const [number, value, percent] of row.features) {
             const button = document.createElement("button");
             button.type = "button";
             button.dataset.feature = `${row.layer}-${number}`;
-            button.title = `${row.layer}, feature ${number}: ${value} grey levels here, ${share} % of its maximum`;
-            button.style.setProperty("--share", `${share}%`);
+            button.title = `${row.layer}, feature ${number}: ${value} grey levels here, ${percent} % of its maximum`;
+            button.style.setProperty("--percent", `${percent}%`);
             const bold = document.createElement("b");
             bold.textContent = `#${number}`;
             button.append(bold, ` ${value}`);
@@ -166,13 +166,13 @@ class FeatureTable(anywidget.AnyWidget):
     .nst-features td { padding: 1px 6px; white-space: nowrap; color: var(--jp-ui-font-color1, inherit); }
     .nst-features button { font: inherit; margin: 1px 3px 1px 0; padding: 1px 5px; cursor: pointer; border-radius: 3px;
       color: inherit; border: 1px solid var(--jp-border-color2, #ccc);
-      background: linear-gradient(90deg, rgba(227, 160, 43, .45) var(--share), transparent var(--share)); }
+      background: linear-gradient(90deg, rgba(227, 160, 43, .45) var(--percent), transparent var(--percent)); }
     .nst-features button[aria-pressed=true] { border-color: #c1440e; box-shadow: 0 0 0 1px #c1440e; }
     """
 
 
 class Explorer(w.VBox):
-    """The widget that `explorer` makes. `controls` holds its parts by name; errors appear in controls["status"]."""
+    """The widget that `explorer` returns. `controls` has its parts by name; errors appear in controls["status"]."""
 
     def __init__(self, net: VGG19, images: dict[str, torch.Tensor]) -> None:
         self.net, self.images = net, images
@@ -188,7 +188,7 @@ class Explorer(w.VBox):
             "features": FeatureTable(colours=colours),
             "layer": w.Dropdown(options=[layer.name for layer in net.layers], value="relu3_2", description="layer"),
             "feature": w.BoundedIntText(0, 0, 255, description="feature"),
-            "overlay": w.Checkbox(True, description="lay its map over the picture", indent=False),
+            "overlay": w.Checkbox(True, description="show its map on the picture", indent=False),
             "card": w.Image(format="png", layout=w.Layout(max_width="100%", flex="0 0 auto")),
             "status": w.HTML(),
         }
@@ -199,7 +199,7 @@ class Explorer(w.VBox):
         self._listen()
 
     def go(self, name: str, row: int, column: int) -> None:
-        """Look at pixel (row, column) of a picture. Raises RequestError for one that is not there."""
+        """Look at pixel (row, column) of a picture. Raises RequestError for one outside it."""
         card = dissect.position_card(self.net, self.images[name], row, column, self.computed[name], count=4)
         moved, self.current = name != self.current, name
         picture = self.pictures[name]
@@ -213,17 +213,17 @@ class Explorer(w.VBox):
             {
                 "layer": layer,
                 "field": f"{card.boxes[layer].height} × {card.boxes[layer].width}",
-                "features": [[feature, round(value), round(100 * share)] for feature, value, share in excited],
+                "features": [[feature, round(value), round(100 * part)] for feature, value, part in excited],
             }
             for layer, excited in card.excited.items()
         ]
-        if moved:  # the feature's card is that of the picture looked at
+        if moved:  # the feature's card is for the current picture
             self.choose(self.controls["layer"].value, self.controls["feature"].value)
 
     def choose(self, layer: str, feature: int) -> None:
-        """Show a feature: its map over the pictures and its card. Raises RequestError for one that is not there."""
+        """Show a feature: its map on the pictures, and its card. Raises RequestError for an unknown one."""
         self.net.layer(layer).check_feature(feature)
-        self._busy = True  # the controls below are set, not used
+        self._busy = True  # we set the controls below, not the user
         try:
             self.controls["layer"].value = layer
             self.controls["feature"].max = self.net.layer(layer).features - 1
@@ -244,7 +244,7 @@ class Explorer(w.VBox):
             picture.png = plots.overlay_png(self.images[name], values, norm, side=2 * SIDE)
 
     def _strongest(self, layer: str) -> tuple[str, int]:
-        """The feature of a layer that the present place excites most; 0 where it excites none."""
+        """The layer, and its feature that the current place excites most; 0 if it excites none."""
         rows = {row["layer"]: row["features"] for row in self.controls["features"].rows}
         return layer, rows[layer][0][0] if rows.get(layer) else 0
 
@@ -252,7 +252,7 @@ class Explorer(w.VBox):
         for name, picture in self.pictures.items():
             picture.observe(self._guarded(lambda change, name=name: self.go(name, *change["new"])), "point")
             again = self._guarded(lambda message, name=name: self.go(name, *self.pictures[name].point))
-            picture.on_msg(lambda widget, message, buffers, again=again: again(message))  # clicked where it stands
+            picture.on_msg(lambda widget, message, buffers, again=again: again(message))  # clicked the same place again
         table, layer, feature = (self.controls[name] for name in ("features", "layer", "feature"))
         table.observe(self._guarded(lambda change: self.choose(*change["new"])), "chosen")
         layer.observe(self._guarded(lambda change: self.choose(*self._strongest(change["new"]))), "value")
@@ -260,7 +260,7 @@ class Explorer(w.VBox):
         self.controls["overlay"].observe(self._guarded(lambda change: self._draw_pictures()), "value")
 
     def _guarded(self, answer: Callable[[dict], None]) -> Callable[[dict], None]:
-        """An observer whose errors are seen: what a callback raises would go to the log alone."""
+        """An observer that shows its errors, which would otherwise only reach the log."""
 
         def observer(change: dict) -> None:
             if self._busy:
@@ -268,7 +268,7 @@ class Explorer(w.VBox):
             try:
                 answer(change)
                 self.controls["status"].value = ""
-            except Exception as error:  # whatever it is, the explorer stays usable
+            except Exception as error:  # the explorer must stay usable
                 line = html.escape(" ".join(str(error).split()))
                 self.controls["status"].value = f"<span style='color:#c1440e'>{line}</span>"
 
@@ -281,8 +281,8 @@ class Explorer(w.VBox):
         c["layer"].layout = c["feature"].layout = w.Layout(width="190px")
         c["overlay"].layout = w.Layout(width="220px")
         hint = w.HTML(
-            "Click on a picture (or move with the arrow keys): frames are receptive fields, smallest = earliest "
-            "layer. Click on a feature in the table to see its map."
+            "Click on a picture (or move with the arrow keys): the frames are receptive fields, the smallest is the "
+            "earliest layer's. Click on a feature in the table to see its map."
         )
         row = w.HBox(
             [*self.pictures.values(), w.VBox([c["features"]], layout=w.Layout(flex="1 1 400px", min_width="400px"))],
@@ -295,11 +295,11 @@ class Explorer(w.VBox):
 def explorer(
     content: str = "astronaut", style: str | None = None, size: int = 256, net: VGG19 | None = None
 ) -> Explorer:
-    """A widget that shows what VGG19's layers make of a picture, and of a second one beside it if wanted.
+    """A widget that shows what VGG19's layers make of a picture, or of two side by side.
 
     content, style: samples' names or paths; size: the longer side in pixels; net: None loads the default network.
-    The activations of all layers are computed once and kept, about 2.5 kB a pixel and picture (160 MB at 256 x 256),
-    so that a click is answered at once. Raises RequestError for a picture that cannot be read.
+    The activations of all layers are computed once and kept, about 2.5 kB per pixel of each picture (160 MB at
+    256 x 256), so that a click is answered at once. Raises RequestError for a picture that cannot be read.
 
     >>> tool = explorer("astronaut", size=32, net=load_vgg19("random", device="cpu"))
     >>> tool.choose("relu2_1", 5)

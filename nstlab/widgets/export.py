@@ -1,4 +1,4 @@
-"""From play to sweep: the present settings as a command line and as a sweep."""
+"""From play to sweep: the current settings as a command line and as a sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AXES = ("k_S", "init", "seed", "optimizer", "pooling")
 
 def differing(settings: Settings) -> dict[str, Any]:
     """The settings that differ from the notebook's parameters cell, as plain values."""
-    from nstlab.sweeps import notebook_parameters  # here, for papermill and Dask take seconds to load
+    from nstlab.sweeps import notebook_parameters  # imported here: papermill and Dask take seconds to load
 
     parameters = notebook_parameters(home() / "notebooks" / NOTEBOOK)
     plain = settings.model_dump(mode="json")
@@ -28,7 +28,7 @@ def differing(settings: Settings) -> dict[str, Any]:
 def command_line(settings: Settings) -> str:
     """The papermill command that computes these settings' run through the notebook.
 
-    Lists are written as `Settings` reads them from text, for papermill's -p leaves them strings.
+    Lists are written as text that `Settings` reads, since papermill's -p leaves them strings.
     """
     given = []
     for name, value in differing(settings).items():
@@ -37,7 +37,7 @@ def command_line(settings: Settings) -> str:
 
 
 def sweep(settings: Settings, axes: Iterable[str]) -> str:
-    """The YAML of a sweep around these settings, with these knobs as the axes of its grid.
+    """The YAML of a sweep around these settings, with these knobs as its grid's axes.
 
     >>> print(sweep(Settings(k_S=10, iterations=50, size=256), ["pooling"]))  # doctest: +ELLIPSIS
     notebook: 04_vanilla_transfer.ipynb
@@ -58,7 +58,7 @@ def sweep(settings: Settings, axes: Iterable[str]) -> str:
 
 
 def axis(settings: Settings, name: str) -> list[Any]:
-    """The values of one axis: k_S in decades around the present one, or all choices, or five seeds."""
+    """The values of one axis: five decades of k_S around the current one, five seeds, or all choices."""
     if name == "k_S":
         middle = settings.k_S_at(settings.iterations) or 1000.0
         return [float(f"{middle * 10.0**power:.6g}") for power in (-2, -1, 0, 1, 2)]

@@ -1,4 +1,4 @@
-"""The runs that are stored, to choose one from."""
+"""The stored runs, to choose one from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 120
 
 
 class Gallery(w.VBox):
-    """Thumbnails of the runs in `out`, the newest first; `choice.value` is the folder of the chosen one."""
+    """Thumbnails of the runs in `out`, the newest first; `choice.value` is the chosen run's folder."""
 
     def __init__(self, out: Path | None) -> None:
         self.out = out
@@ -27,7 +27,7 @@ class Gallery(w.VBox):
         super().__init__([self.choice])
 
     def refresh(self) -> None:
-        """Look again at what is stored."""
+        """Look again for stored runs."""
         folders = [folder for folder in stored_runs(self.out) if (folder / "result.png").is_file()]
         folders.sort(key=lambda folder: (folder / "result.png").stat().st_mtime, reverse=True)
         thumbnails, captions = {}, {}
@@ -36,7 +36,7 @@ class Gallery(w.VBox):
                 thumbnails[str(folder)] = thumbnail(folder / "result.png")
                 captions[str(folder)] = caption(read_settings(folder), Run.open(folder).iteration)
             except (RequestError, OSError):
-                continue  # damaged, or just being removed
+                continue  # damaged, or being removed
         with self.choice.hold_sync():
             self.choice.value = ""
             self.choice.thumbnails, self.choice.captions = thumbnails, captions
@@ -45,7 +45,7 @@ class Gallery(w.VBox):
 
 
 def caption(settings: Settings, iteration: int | None) -> str:
-    """A run in a few words: what differs from the defaults, with its iteration."""
+    """A run in a few words: what differs from the defaults, and its iteration."""
     pictures = " × ".join(Path(name).stem for name in (settings.content, settings.style))
     changed = {name: value for name, value in settings.changed().items() if name not in ("content", "style")}
     for name in ("iterations", "frame_every", "device", "k_S", "k_S_changes"):

@@ -1,4 +1,4 @@
-"""The panel's own controls: what ipywidgets lacks. Their JavaScript lies in front/."""
+"""The panel's own controls, which ipywidgets lacks. Their JavaScript is in front/."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class _Part(anywidget.AnyWidget):
 
 
 class _ReceivesFiles(_Part):
-    """A part on which a file can be dropped; `on_file(name, bytes)` is called with it.
+    """A part on which a file can be dropped; it calls `on_file(name, bytes)`.
 
-    A file comes in parts of 2 MB, for the websocket drops a message of more than 10 MiB without a word.
+    A file arrives in parts of 2 MB, since the websocket silently drops messages of more than 10 MiB.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -38,7 +38,7 @@ class _ReceivesFiles(_Part):
 
     def _receive(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
         if message.get("kind") == "refused":
-            self.on_refusal(f"{message['name']} has {message['size'] / 2**20:.0f} MB; 100 MB is the most")
+            self.on_refusal(f"{message['name']} has {message['size'] / 2**20:.0f} MB; the limit is 100 MB")
         elif message.get("kind") == "upload":
             if message["part"] == 0:
                 self._received = []
@@ -62,7 +62,7 @@ class PictureChoice(_ReceivesFiles):
 
 
 class LogNumber(_Part):
-    """A number from 0 up, on a log slider from min to max; typed, it may lie outside of these."""
+    """A number from 0 up, on a log slider from min to max; a typed one may lie outside that range."""
 
     _esm = _front("number")
     value = t.Float(1.0, min=0).tag(sync=True)
@@ -80,7 +80,7 @@ class LayerChoice(_Part):
 
 
 class Viewer(_ReceivesFiles):
-    """The picture in the middle; all pictures are encoded ones; view: picture, divider or together."""
+    """The picture in the middle; all pictures are encoded; view: picture, divider or together."""
 
     _esm = _front("viewer")
     result_picture = t.Bytes(b"").tag(sync=True)
@@ -93,7 +93,7 @@ class Viewer(_ReceivesFiles):
 
 
 class Scrubber(_Part):
-    """The stored frames; `index` is the one looked at, -1 the newest picture."""
+    """The stored frames; `index` is the one shown, -1 the newest picture."""
 
     _esm = _front("scrubber")
     frames = t.List(t.Int()).tag(sync=True)
@@ -101,7 +101,7 @@ class Scrubber(_Part):
 
 
 class TextToTake(_Part):
-    """A text with a button that copies it; with `file`, a name, also one that saves it."""
+    """A text with a button that copies it; with a file name in `file`, also one that saves it."""
 
     _esm = _front("text")
     value = t.Unicode("").tag(sync=True)
@@ -109,5 +109,5 @@ class TextToTake(_Part):
 
 
 def data_url(jpeg: bytes) -> str:
-    """A JPEG as an address that holds it."""
+    """A JPEG as a data URL."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -1,4 +1,4 @@
-"""Pictures on their way to and from the browser."""
+"""Pictures to and from the browser."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import io
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from nstlab.errors import RequestError
 from nstlab.images import find_picture, load_image, read_settings, to_pixels
 from nstlab.optimise import INITIAL_VALUES, initial_value
 from nstlab.settings import Settings
-from nstlab.storage import home, write_whole
+from nstlab.storage import out_folder, write_whole
 from nstlab.widgets.parts import data_url
 
 THUMBNAIL = 96
@@ -32,7 +34,7 @@ def jpeg(image: torch.Tensor, quality: int = 88) -> bytes:
 
 
 def thumbnail(picture: str | Path) -> str:
-    """A picture as the address of a small JPEG. Raises RequestError if it cannot be read."""
+    """A picture as the data URL of a small JPEG. Raises RequestError if it cannot be read."""
     path = find_picture(picture)
     return _thumbnail(str(path), path.stat().st_mtime_ns)
 
@@ -45,52 +47,43 @@ def _thumbnail(path: str, _: int) -> str:
 
 
 def initial_thumbnails(settings: Settings) -> dict[str, str]:
-    """The seven initial values for these two pictures, small."""
+    """Thumbnails of all initial values for these two pictures."""
     content, style = (load_image(name, THUMBNAIL, smallest=1) for name in (settings.content, settings.style))
     return {name: data_url(jpeg(initial_value(name, content, style, settings.seed), 82)) for name in INITIAL_VALUES}
 
 
 def keep_upload(name: str, data: bytes, out: Path | None) -> Path:
-    """Store an uploaded picture under out/uploads and give its path. Raises RequestError if it is no picture."""
+    """Store an uploaded picture in out/uploads and return its path. Raises RequestError if it is not a picture."""
     stem, ending = Path(name).stem, Path(name).suffix.lower()
     if ending not in ENDINGS:
-        raise RequestError(f"{name} is no picture that can be read: {', '.join(ENDINGS)} are")
+        raise RequestError(f"{name} is not a readable picture (readable: {', '.join(ENDINGS)})")
     check(name, data)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")[:40] or "picture"
-    path = (out or home() / "out") / "uploads" / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}{ending}"
+    path = out_folder(out) / "uploads" / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data)
     return path
 
 
 def check(name: str, data: bytes) -> None:
-    """Raise RequestError, naming the upload, unless load_image can read it."""
+    """Raises RequestError, with the upload's name, unless load_image can read it."""
     with _as_file(name, data) as path:
-        try:
-            load_image(path, size=64, smallest=1)
-        except RequestError as error:
-            raise RequestError(str(error).replace(str(path), name)) from None
+        load_image(path, size=64, smallest=1)
 
 
 def settings_inside(name: str, data: bytes) -> Settings:
-    """The settings that ride inside a result PNG. Raises RequestError if there are none."""
+    """The settings inside a result PNG. Raises RequestError if there are none."""
     with _as_file(name, data) as path:
+        return read_settings(path)
+
+
+@contextmanager
+def _as_file(name: str, data: bytes) -> Iterator[Path]:
+    """An upload as a temporary file; errors about it give the upload's name."""
+    with tempfile.TemporaryDirectory(prefix="nstlab-") as folder:
+        path = Path(folder) / f"upload{Path(name).suffix}"
+        path.write_bytes(data)
         try:
-            return read_settings(path)
+            yield path
         except RequestError as error:
             raise RequestError(str(error).replace(str(path), name)) from None
-
-
-class _as_file:
-    """Bytes as a file for as long as the block lasts."""
-
-    def __init__(self, name: str, data: bytes) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="nstlab-")
-        self.path = Path(self.folder.name) / f"upload{Path(name).suffix}"
-        self.path.write_bytes(data)
-
-    def __enter__(self) -> Path:
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        self.folder.cleanup()

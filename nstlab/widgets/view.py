@@ -1,4 +1,4 @@
-"""Where everything stands in the panel, and the words around it."""
+"""The panel's layout and its texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from nstlab.widgets.gallery import Gallery
 from nstlab.widgets.parts import FRONT, LayerChoice, TextToTake
 
 BUTTONS = {
-    "start": ("Start", "compute to the iteration asked for, from what is stored"),
-    "pause": ("Pause", "halt after the present iteration and store it"),
+    "start": ("Start", "continue from what is stored to the iteration requested"),
+    "pause": ("Pause", "stop after the current iteration and store it"),
     "step": ("Step", "compute one more iteration"),
-    "stop": ("Stop", "halt, store, and let every setting be changed again"),
+    "stop": ("Stop", "stop and store; then every setting can be changed again"),
 }
 STATES = {
     "idle": "Ready",
@@ -30,9 +30,8 @@ STATES = {
     "stopping": "Stopping after this iteration",
     "stopped": "Stopped",
     "finished": "Finished",
-    "failed": "Halted by an error",
+    "failed": "Stopped by an error",
 }
-
 
 FOLDS = {
     "optimiser": "Optimiser",
@@ -40,11 +39,11 @@ FOLDS = {
     "network": "Network, losses and device",
     "reduction": "A smaller network",
 }
-"""The settings that are folded away, by their families."""
+"""Families of settings that are folded away -> their titles."""
 
 
 class Bench(Protocol):
-    """What a View needs of the panel that it is the view of."""
+    """What a View needs from its panel."""
 
     controls: dict[str, Any]
     display: Display
@@ -55,7 +54,7 @@ class Bench(Protocol):
 
 
 class View:
-    """The panel's parts in their places; `children` are its rows."""
+    """The panel's parts, laid out; `children` are its rows."""
 
     def __init__(self, panel: Bench) -> None:
         self.buttons = {}
@@ -98,20 +97,20 @@ class View:
         self.yaml = TextToTake(label="sweep", help="copy the sweep as YAML, for nstlab sweep", file="sweep.yaml")
         self.axes = {
             name: w.Checkbox(
-                value=name in ("k_S", "init"), description=name, indent=False, tooltip=f"{name} is an axis of the grid"
+                value=name in ("k_S", "init"), description=name, indent=False, tooltip=f"vary {name} in the sweep"
             )
             for name in AXES
         }
         chosen = _with(w.Box(list(self.axes.values())), "nst-axes")
-        command = w.VBox([w.HTML("<h4>This run, by papermill</h4>"), self.command])
-        grid = w.VBox([w.HTML("<h4>A sweep around it: the axes of its grid</h4>"), chosen, self.yaml])
+        command = w.VBox([w.HTML("<h4>This run with papermill</h4>"), self.command])
+        grid = w.VBox([w.HTML("<h4>A sweep around it, varying</h4>"), chosen, self.yaml])
         rows = self._fold("sweep", "From play to sweep", _with(w.Box([command, grid]), "nst-exports"))
         for part in (self.folds["sweep"], *self.axes.values(), *panel.controls.values()):
             part.observe(panel.refresh_exports, "value")
         return rows
 
     def _fold(self, name: str, title: str, content: w.Widget) -> list[w.Widget]:
-        """A heading that shows and hides what stands under it."""
+        """A heading that shows and hides the content under it."""
         button = _with(w.ToggleButton(description=title, tooltip=f"show or hide: {title.lower()}"), "nst-fold")
         button.add_class(f"nst-fold-{name}")
         box = _with(w.VBox([content], layout=w.Layout(display="none")), "nst-folded")
@@ -126,7 +125,7 @@ class View:
     def show_status(
         self, state: str, settings: Settings | None, newest: int | None, pace: float | None, forecast: str
     ) -> None:
-        """The line beside the buttons and the bar under it."""
+        """Show the line next to the buttons, and the progress bar below it."""
         parts = [f"<b>{STATES[state]}</b>"]
         if newest is not None and settings is not None:
             parts.append(f"iteration {newest} of {max(settings.iterations, newest)}")
@@ -137,11 +136,11 @@ class View:
         if forecast and not (settings and newest is not None and newest >= settings.iterations):
             parts.append(html.escape(forecast))
         self.status.value = " · ".join(parts)
-        share = newest / max(settings.iterations, 1) if settings and newest is not None else 0
-        self.progress.value = f'<i><i style="width:{100 * min(share, 1):.1f}%"></i></i>'
+        done = newest / max(settings.iterations, 1) if settings and newest is not None else 0
+        self.progress.value = f'<i><i style="width:{100 * min(done, 1):.1f}%"></i></i>'
 
     def show_identity(self, run: Run) -> None:
-        """Which run this is, and how its k_S was changed."""
+        """Show which run this is, and how its k_S was changed."""
         settings = run.settings
         rows = {"run": run.folder.name}
         if settings.k_S_changes:
@@ -157,7 +156,7 @@ def _with(widget: w.Widget, name: str) -> Any:
 
 
 def _fields(controls: dict[str, Any], *names: str) -> w.Widget:
-    """Controls with their labels above them, two a row."""
+    """Controls with their labels above them, two per row."""
     box = _with(w.Box([controls[name] for name in names]), "nst-fields")
     for name in names:
         if name in ("style_layer_weights", "weights"):

@@ -1,4 +1,4 @@
-"""panel(): settings in, a picture that forms."""
+"""panel(): choose settings and watch the picture form."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ STATUS_SECONDS = 0.25
 
 
 class Panel(w.VBox):
-    """The workbench. `controls[name]` is the control of a setting; `settings` what they say; `run` what is shown.
+    """The workbench. `controls[name]` is a setting's control, `settings` their values, `run` the run shown.
 
-    start(), pause(), step() and stop() are what the buttons do; `message` is the line that tells what went
-    wrong. A run goes on in a thread of its own, so other cells run meanwhile.
+    start(), pause(), step() and stop() are the buttons' actions; `message` is the line that says what went wrong.
+    A run has its own thread, so other cells can run meanwhile.
     """
 
     def __init__(self, out: str | Path | None = None) -> None:
@@ -43,7 +43,7 @@ class Panel(w.VBox):
         self.display = Display(self.worker.lock)
         self.gallery = Gallery(self.out)
         self._changes: tuple[float, tuple[tuple[int, float], ...]] | None = None  # k_S at first, and its changes
-        self._writing = False  # the panel itself sets controls: not a wish of the user's
+        self._writing = False  # the panel is setting controls, not the user
         self._rate: float | None = None
         self._recent: deque[float] = deque(maxlen=12)  # seconds of the last iterations
         self._told = self._stepped = 0.0
@@ -56,7 +56,7 @@ class Panel(w.VBox):
 
     @property
     def settings(self) -> Settings:
-        """What the controls say, the changes of k_S of the run in hand included. Raises RequestError."""
+        """The controls' values, including the current run's changes of k_S. Raises RequestError."""
         settings = read(self.controls)
         if self._changes is not None:
             settings = settings.with_(k_S=self._changes[0], k_S_changes=self._changes[1])
@@ -64,24 +64,24 @@ class Panel(w.VBox):
 
     @property
     def run(self) -> Run | None:
-        """The run that is computed, or else the one that is shown."""
+        """The run being computed, or else the one shown."""
         return self.display.run
 
     @property
     def state(self) -> str:
         """idle, starting, running, pausing, paused, stopping, stopped, finished or failed."""
-        with self.worker.lock:  # so that what is shown agrees with it
+        with self.worker.lock:  # so that the display agrees with it
             return self.worker.state
 
     def start(self, _: Any = None, steps: int | None = None) -> None:
-        """Go on from what is stored of these settings' run; a paused one is resumed."""
+        """Start or resume these settings' run, from what is stored."""
         try:
             settings = self.settings
             self.say("")
             run = None if needs_download(settings.weights) else Run(settings, self.out)
             if steps is None and run is not None and run.complete and run.frames:
                 self.display.show_run(run)
-                self.say(f"Iteration {run.iteration} is stored already: raise iterations to go on.")
+                self.say(f"Iteration {run.iteration} is stored already: increase iterations to continue.")
         except (RequestError, RunError, OSError) as error:
             self.say(str(error), error=True)
             return
@@ -90,7 +90,7 @@ class Panel(w.VBox):
         self.worker.start(settings, self.out, steps)
 
     def pause(self, _: Any = None) -> None:
-        """Stop after the present iteration and store it; start() goes on."""
+        """Stop after the current iteration and store it; start() resumes."""
         self.worker.pause()
 
     def step(self, _: Any = None) -> None:
@@ -98,18 +98,18 @@ class Panel(w.VBox):
         self.start(steps=1)
 
     def stop(self, _: Any = None) -> None:
-        """Stop after the present iteration and store it; every control can be changed again."""
+        """Stop after the current iteration and store it; then every control can be changed again."""
         self.worker.stop()
 
     def wait(self, seconds: float | None = None) -> Panel:
-        """Until the run has come to rest. For scripts and tests; a cell need not wait."""
+        """Wait until the run has stopped. For scripts and tests; a cell need not wait."""
         self.worker.wait(seconds)
         return self
 
     def load(self, settings: Settings, run: Run | None = None) -> None:
         """Set all controls to these settings and show their run, if it is stored.
 
-        Raises RequestError if a picture is gone.
+        Raises RequestError if a picture is missing or a run is being computed.
         """
         if self.worker.busy:
             raise RequestError("a run is being computed: stop it first")
@@ -126,11 +126,11 @@ class Panel(w.VBox):
 
     @property
     def message(self) -> str:
-        """The line that the panel shows, without its markup."""
+        """The line that the panel shows, without markup."""
         return self._message
 
     def say(self, text: str, error: bool = False) -> None:
-        """Show one line in the panel; an empty one takes it away."""
+        """Show one line in the panel; an empty one removes it."""
         with self.worker.lock:
             self._message = text
             kind = "nst-error" if error else "nst-note"
@@ -147,7 +147,7 @@ class Panel(w.VBox):
         self.gallery.choice.observe(self._on_gallery, "value")
 
     def _on_settings(self, change: dict[str, Any], run: Run | None = None) -> None:
-        """A control has been moved."""
+        """A control has changed."""
         if self._writing:
             return
         with self.worker.lock:
@@ -185,7 +185,7 @@ class Panel(w.VBox):
         if name in (None, "content", "style", "size", "style_size"):
             self.display.show_pictures(settings)
         if run is None and needs_download(settings.weights):
-            self.say(f"The weights {settings.weights} are not here: Start downloads them (550 MB).")
+            self.say(f"The weights {settings.weights} are not here yet: Start downloads them (550 MB).")
         else:
             run = run or Run(settings, self.out)
             self.view.show_identity(run)
@@ -222,7 +222,7 @@ class Panel(w.VBox):
         self._tell()
 
     def _take_changes(self, run: Run) -> None:
-        """The controls' settings become this run's, whose k_S may have been changed on the way."""
+        """Take over this run's k_S, which may have been changed during the run."""
         if run.settings.k_S_changes or self._changes:
             self._changes = (run.settings.k_S, run.settings.k_S_changes) if run.settings.k_S_changes else None
         self.view.show_identity(run)
@@ -240,7 +240,7 @@ class Panel(w.VBox):
         self.gallery.choice.disabled = busy
 
     def _tell(self, step: Step | None = None) -> None:
-        """The status line: what goes on, or the forecast."""
+        """Update the status line: what is happening, or the forecast."""
         self._told = time.perf_counter()
         try:
             settings = self.worker.run.settings if self.worker.busy and self.worker.run else self.settings
@@ -275,12 +275,12 @@ class Panel(w.VBox):
             self.say(f"{name} could not be stored: {error.strerror or error}", error=True)
 
     def _on_dropped(self, name: str, data: bytes) -> None:
-        """A result has been dropped on the picture: its settings, and its run if it is here."""
+        """A result has been dropped on the picture: load its settings, and its run if it is here."""
         try:
             settings = settings_inside(name, data)
             find_picture(settings.content), find_picture(settings.style)
             self.load(settings)
-            self.say(f"The settings inside {name} are set. {self.message}".strip())
+            self.say(f"Loaded the settings from {name}. {self.message}".strip())
         except (RequestError, RunError, OSError) as error:
             self.say(str(error), error=True)
 
@@ -299,7 +299,7 @@ class Panel(w.VBox):
             self.gallery.refresh()
 
     def refresh_exports(self, _: Any = None) -> None:
-        """Write the command line and the sweep of the present settings; in a thread, for papermill is slow to load."""
+        """Write the command line and the sweep for the current settings; in a thread, as papermill is slow to load."""
         if self.view.folds["sweep"].value:
             threading.Thread(target=self._write_exports, daemon=True).start()
 
@@ -315,8 +315,8 @@ class Panel(w.VBox):
 def panel(out: str | Path | None = None) -> Panel:
     """A workbench for one transfer: choose pictures, drag k_S, pick an initial value, watch the picture form.
 
-    `panel().controls["k_S"]` is the control of that setting. Runs are stored in `out` (None: the project's
-    out/), as `Run` stores them: the same settings are the same run. Show it as the last line of a cell.
+    `panel().controls["k_S"]` is that setting's control. Runs are stored in `out` (None: the project's out/) as `Run`
+    stores them, so the same settings are the same run. To show the panel, make it the last line of a cell.
 
     >>> bench = panel(out=tmp)
     >>> bench.controls["k_S"].value, bench.state

@@ -1,4 +1,4 @@
-"""The thread that computes, and what it may be told while it does."""
+"""The thread that computes a run, and how to control it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BUSY = ("starting", "running", "pausing", "stopping")
 
 
 class Worker:
-    """Advances one run at a time in a thread of its own, and stops it between two iterations.
+    """Advances one run at a time in its own thread, and stops it between two iterations.
 
-    `state` is idle, starting, running, pausing, paused, stopping, stopped, finished or failed. Stopping and
-    pausing close the run's generator, which stores a checkpoint; a paused run keeps its network at hand.
+    `state` is idle, starting, running, pausing, paused, stopping, stopped, finished or failed. Stopping and pausing
+    close the run's generator, which stores a checkpoint; a paused run keeps its network loaded.
 
-    on_step(run, step): each step as it is computed, in the thread; on_state(state, message): each change of
-    `state`, under `lock`, which guards all that the thread and the notebook share.
+    on_step(run, step): called in the thread for each step; on_state(state, message): called for each change of
+    `state`, under `lock`, which guards everything that both the thread and the notebook use.
     """
 
     def __init__(self, on_step: Callable[[Run, Step], None], on_state: Callable[[str, str], None]) -> None:
@@ -33,7 +33,7 @@ class Worker:
         self.state = "idle"
         self.run: Run | None = None
         self._thread: threading.Thread | None = None
-        self._until = "finished"  # the state to end in once the loop is left
+        self._until = "finished"  # the state to enter when the loop ends
         self._k_S: float | None = None
         self._ready: tuple[Settings, Objective, torch.Tensor] | None = None
 
@@ -42,7 +42,7 @@ class Worker:
         return self.state in BUSY
 
     def start(self, settings: Settings, out: Path | None, steps: int | None = None) -> None:
-        """Go on with these settings' run, from what is stored; `steps`: pause after so many new ones."""
+        """Start or resume these settings' run, from what is stored; steps: pause after this many new ones."""
         with self.lock:
             if self.busy:
                 return
@@ -62,7 +62,7 @@ class Worker:
         self._leave("stopping", "stopped")
 
     def change_k_S(self, k_S: float) -> None:
-        """Go on with another k_S: at the next iteration of what runs, or before the first of what is paused."""
+        """Continue with another k_S, from the next iteration of a running or paused run."""
         with self.lock:
             if self.busy or self.state == "paused":
                 self._k_S = k_S
@@ -72,12 +72,12 @@ class Worker:
                     self._enter("paused")
 
     def forget(self) -> None:
-        """What has ended is no longer spoken of: other settings are being chosen."""
+        """Stop showing how the last run ended: other settings are being chosen."""
         if not self.busy and self.state != "paused":
             self.state = "idle"
 
     def wait(self, seconds: float | None = None) -> None:
-        """Until the thread has ended."""
+        """Wait until the thread has ended."""
         if self._thread is not None:
             self._thread.join(seconds)
 
@@ -96,14 +96,14 @@ class Worker:
         self._perform(lambda: self._advance(Run(settings, out), steps))
 
     def _perform(self, action: Callable[[], None]) -> None:
-        """Do it; whatever goes wrong becomes the state `failed` with one line."""
+        """Do it; any error becomes the state `failed` with one line."""
         try:
             action()
         except (RequestError, RunError) as error:
             self._fail(str(error))
-        except Exception as error:  # in a thread nobody would see it
+        except Exception as error:  # nobody would see it in a thread
             if is_out_of_memory(error):
-                self._fail("no memory is left for this: choose a smaller size, or Adam, or fewer layers")
+                self._fail("there is not enough memory: choose a smaller size, Adam, or fewer layers")
             else:
                 text = " ".join(str(error).split())
                 self._fail(f"{type(error).__name__}: {text[:300]}; what was stored before is kept")
@@ -146,7 +146,7 @@ class Worker:
                 self._enter("running")
 
     def _prepared(self, run: Run) -> tuple[Objective, torch.Tensor] | None:
-        """The objective and initial value, kept from the last time where only k_S or the like has changed."""
+        """The objective and initial value, reused if only settings such as k_S have changed."""
         if run.complete:
             return None  # nothing will be computed
         same = {name: Settings.model_fields[name].default for name in names_where(rebuilds=False)}

@@ -94,7 +94,7 @@ def advance(stage: Stage, out: Path) -> lab.Run:
     """As Run.advance, with a checkpoint at every step and without loading the network anew."""
     objective, x = stage.ready
     run = lab.Run(stage.settings, out)
-    with mock.patch.object(writer, "CHECKPOINT_SECONDS", 0.0), mock.patch.object(writer, "CHECKPOINT_SHARE", 1e9):
+    with mock.patch.object(writer, "CHECKPOINT_SECONDS", 0.0), mock.patch.object(writer, "CHECKPOINT_FRACTION", 1e9):
         list(run.steps((objective, x.detach().clone().requires_grad_())))
     return run
 

@@ -41,7 +41,7 @@ def write_pictures(size: int, folder: Path) -> tuple[str, str]:
 
 
 def nstlab(content: str, style: str, size: int, device: str, **settings: object) -> Iterator[float | None]:
-    """Once all is set up None, then the losses of the iterations 0, 1, ... of nstlab."""
+    """Yields None once everything is set up, then nstlab's losses at the iterations 0, 1, ..."""
     import nstlab as lab
     from nstlab.optimise import make_optimizer, set_up, steps
 

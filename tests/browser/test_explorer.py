@@ -30,7 +30,7 @@ def table(page) -> str:
 
 
 def click(page, row: float, column: float, which=0) -> float:
-    """Click at a place of a picture, in shares of its height and width; seconds until the table has changed."""
+    """Click on a picture, at fractions of its height and width; seconds until the table has changed."""
     canvas, before = page.locator(".nst-picture canvas").nth(which), table(page)
     box = canvas.bounding_box()
     began = time.monotonic()

@@ -23,7 +23,7 @@ bench"""
 
 @contextmanager
 def no_dialog(page):
-    """What a script of the files' would open, or leave in the page."""
+    """What a script from the files would open, or leave in the page."""
     opened = []
     page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
     yield

@@ -295,7 +295,7 @@ def test_reload_and_lost_kernel(notebook):
 
 
 def test_layout_names_and_keyboard(notebook):
-    """It holds from 900 to 1800 pixels in both themes; everything has a name; the keyboard suffices."""
+    """The layout holds from 900 to 1800 pixels in both themes; everything has a name; the keyboard is enough."""
     page = open_panel(notebook, iterations=4)
     assert page.page.evaluate(UNNAMED) == []
     start = page.locator("button.nst-start")

@@ -5,16 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
+from nstlab.runs.writer import is_frame
+
 SETTINGS = {"size": 48, "device": "cpu"}
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    """What must be equal between two ways to the same run: pictures' bytes, and the history but for `seconds`."""
+def files_of(folder: Path, kept: Collection[int] = ()) -> dict[str, bytes]:
+    """What must be equal between two ways to the same run: pictures' bytes, and the history but for `seconds`.
+
+    kept: iterations at which one of them was complete on its way, and so has their frames beside those of both.
+    """
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+    for iteration in kept:
+        if not is_frame(iteration):
+            found.pop(f"frames/{iteration:06d}.png", None)
     rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
     found["history.csv"] = "\n".join(",".join(row[:1] + row[2:]) for row in rows).encode()
     return found

@@ -1,4 +1,4 @@
-"""Ctrl-C at moments at which it once printed what only Python's or torch's authors understand."""
+"""Ctrl-C at moments when it used to print internal errors of Python or torch."""
 
 import os
 import signal

@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_written_stops_the_run_in_one_line(tmp_path, start
     process = start(FULL.format(out=tmp_path / "b"))
     _, errors = process.communicate()
     assert process.returncode == 1
-    assert "nstlab.settings.RunError" in errors.splitlines()[-1]
+    assert "RunError: " in errors.splitlines()[-1]
     assert "what was stored before stays" in errors.splitlines()[-1]
     run = lab.Run(straight.settings, tmp_path / "b")
     assert len(run.history) >= 7 and run.frame(5).shape == run.result.shape  # what was stored can be read

@@ -89,7 +89,7 @@ def test_a_worker_that_is_killed_costs_nothing(undisturbed, tmp_path, sweep):
     worker.send_signal(signal.SIGKILL)
     assert not psutil.wait_procs([kernel], timeout=20)[1], "the kernel outlived its worker"
     assert disturbed.wait() == 0, disturbed.said
-    assert "a worker died" in disturbed.said and "goes on from iteration" in disturbed.said
+    assert "a worker died" in disturbed.said and "resumes at iteration" in disturbed.said
     assert not disturbed.left_behind()
     same_results(undisturbed[0], tmp_path / "out")
 
@@ -113,11 +113,11 @@ def test_a_wider_grid_runs_only_what_is_new_and_more_iterations_extend_all(undis
     history = {path: path.read_bytes() for path in out.glob("*/history.csv")}
     wider = sweep(write_sweep(tmp_path, grid={"k_S": [10.0, 1000.0, 100.0], "init": ["content"]}))
     assert wider.wait() == 0, wider.said
-    assert "2 done, 0 begun, 1 new" in wider.said
+    assert "2 done, 0 started, 1 new" in wider.said
     assert {path: path.read_bytes() for path in history} == history
     further = sweep(write_sweep(tmp_path, grid={"k_S": [10.0, 1000.0]}), "--set", "iterations=11")
     assert further.wait() == 0, further.said
-    assert "0 done, 2 begun, 0 new" in further.said
+    assert "0 done, 2 started, 0 new" in further.said
     for path in table_of(out)["path"]:  # it went on from where it was
         assert (out / path / "history.csv").read_bytes().startswith(history[out / path / "history.csv"])
         assert lab.Run.open(out / path).iteration == 11
@@ -128,7 +128,7 @@ def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):
     busy = interrupted.until_computing(rows=3, runs=2)
     os.killpg(interrupted.process.pid, signal.SIGINT)  # as a terminal does it: every process gets it
     assert interrupted.wait() == 130, interrupted.said
-    assert "the same command goes on" in interrupted.said.splitlines()[-1]
+    assert "the same command resumes" in interrupted.said.splitlines()[-1]
     assert "Traceback" not in interrupted.said
     assert not interrupted.left_behind()
     for folder in busy:
@@ -137,7 +137,7 @@ def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):
     assert "done" not in list(table_of(tmp_path / "out")["state"])
     again = sweep(write_sweep(tmp_path))
     assert again.wait() == 0, again.said
-    assert "0 done, 2 begun, 2 new" in again.said
+    assert "0 done, 2 started, 2 new" in again.said
     same_results(undisturbed[0], tmp_path / "out")
 
 
@@ -195,7 +195,7 @@ def test_a_scheduler_by_address_and_its_loss(undisturbed, tmp_path, sweep):
         cluster.scheduler.kill()
         assert lost.wait() == 1
         last = lost.said.splitlines()[-1]
-        assert last.startswith("nstlab: the scheduler at tcp://") and "the same command goes on" in last
+        assert last.startswith("nstlab: the scheduler at tcp://") and "the same command resumes" in last
         assert "Traceback" not in lost.said
         assert "missing" in list(table_of(tmp_path / "out")["state"])
     finally:
@@ -251,7 +251,7 @@ def test_ctrl_c_while_the_workers_start(tmp_path, sweep):
     os.killpg(interrupted.process.pid, signal.SIGINT)
     assert interrupted.wait() == 130, interrupted.said
     assert "Traceback" not in interrupted.said and "Nanny" not in interrupted.said
-    assert "the same command goes on" in interrupted.said.splitlines()[-1]
+    assert "the same command resumes" in interrupted.said.splitlines()[-1]
     assert not interrupted.left_behind()
 
 

@@ -19,7 +19,7 @@ def make_book(load_script):
 
 
 def chapter(folder, number, name, top=None):
-    """A notebook that says of itself what a chapter must say."""
+    """A notebook with everything that a chapter must state about itself."""
     top = top or f"# {number} · A title\n\n**The question:** what?\n\n**Time:** a minute; more at size 512."
     path = folder / f"{number}_{name}.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(top)]), path)

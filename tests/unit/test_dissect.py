@@ -1,5 +1,6 @@
 """What dissect says of a layer, against the truth: gradients, constructed tensors, planted patterns."""
 
+import copy
 import math
 
 import numpy as np
@@ -126,11 +127,25 @@ def test_angles_of_known_features():
     assert dissect.angle_to_others(activation, 0).tolist() == pytest.approx([0, 0, 90, 90], abs=0.05)
 
 
-def test_one_dead_feature_is_found(net):
-    # research-notes: no photograph excites relu2_1's feature 123 (a painted picture can)
-    astronaut, swirl = (lab.load_image(name, size=128) for name in ("astronaut", "swirl"))
-    assert dissect.dead_features(net, [astronaut], "relu2_1") == [123]
-    assert 123 not in dissect.dead_features(net, [astronaut, swirl], "relu2_1")
+def test_dead_features_are_those_that_no_picture_brings_above_0(transparent):
+    """Positive weights and no biases: ten times as bright is ten times as high, and a bias sets the height to reach."""
+    net = copy.deepcopy(transparent)
+    dark, bright = (torch.full((1, 3, 32, 32), grey, dtype=torch.float64) for grey in (0.1, 1.0))
+    reached = float(net(net.prepare(dark), keep=["conv2_1"])["conv2_1"].max())
+    net.conv2_1_bias.copy_(torch.tensor([-1e9, -2 * reached]))  # out of reach, and between dark and bright
+    assert dissect.dead_features(transparent, [dark], "relu2_1") == []
+    assert dissect.dead_features(net, [dark], "relu2_1") == [0, 1]
+    assert dissect.dead_features(net, [dark, bright], "relu2_1") == [0]
+    assert dissect.dead_features(net, [dark, bright], "relu2_2") == []  # the live one reaches both features of the next layer
+
+
+def test_dead_features_of_a_real_network(net, astronaut):
+    crippled = copy.deepcopy(net)
+    crippled.conv2_1_bias[[5, 77]] = -1e6
+    dead, more = (dissect.dead_features(n, [astronaut], "relu2_1") for n in (net, crippled))
+    highest = dissect.activations(net, astronaut)["relu2_1"].amax((0, 2, 3))
+    assert dead == [feature for feature in range(128) if highest[feature] == 0]
+    assert more == sorted({*dead, 5, 77}) and not {5, 77} & set(dead)
 
 
 @pytest.mark.parametrize("name", ["relu1_2", "relu2_2", "relu3_1"])
@@ -293,5 +308,25 @@ def test_gradient_shares_along_a_transfer_are_those_of_its_unclamped_pictures():
     of_last = table[table["iteration"] == 3]["norm"].tolist()
     assert of_last == pytest.approx(dissect.gradient_shares(objective, objective.net.prepare(last))["norm"].tolist())
     for impossible in ([], [4], [-1, 2]):
-        with pytest.raises(lab.RequestError, match="0 to 3"):
+        with pytest.raises(lab.RequestError, match="between 0 and 3"):
             dissect.gradient_shares_along(settings, impossible)
+
+
+def test_gradient_shares_after_a_change_of_k_S_are_those_of_the_new_one():
+    layers = {"content_layers": ["relu2_1"], "style_layers": ["relu1_1", "relu2_1"]}
+    settings = lab.Settings(size=48, iterations=4, init="average", device="cpu", k_S=1000, k_S_changes="2:5", **layers)
+    table, _ = dissect.gradient_shares_along(settings, [1, 2, 4])
+    pictures = {step.iteration: step.image for step in lab.transfer(settings)}
+    objective, _ = set_up(settings)
+    for iteration, k_S in ((1, 1000), (2, 5), (4, 5)):
+        x = objective.net.prepare(pictures[iteration]).requires_grad_()
+        losses = objective(x)
+        parts = [losses["content"], k_S * losses["relu1_1"], k_S * losses["relu2_1"]]
+        g = [torch.autograd.grad(part, x, retain_graph=True)[0].flatten().double() for part in parts]
+        norms, whole = [float(part.norm()) for part in g], sum(g)
+        found = table[table["iteration"] == iteration].set_index("term")
+        assert list(found.index) == ["content", "relu1_1", "relu2_1"]
+        assert found["norm"].tolist() == pytest.approx(norms, rel=1e-4)
+        assert found["share"].tolist() == pytest.approx([norm / sum(norms) for norm in norms], rel=1e-4)
+        projections = [float(part @ whole / (whole @ whole)) for part in g]
+        assert found["projection"].tolist() == pytest.approx(projections, rel=1e-3, abs=1e-4)

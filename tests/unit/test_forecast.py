@@ -1,4 +1,4 @@
-"""What a run is said to take, beside what it takes."""
+"""The forecast of a run's cost against its real cost."""
 
 import subprocess
 import sys

@@ -359,7 +359,7 @@ def test_what_is_no_picture_is_told_what_would_be(picture, words, small):
 
 @pytest.mark.parametrize(("ratio", "size"), [(3, 128), (5, 192), (10, 352)])
 def test_panoramas_are_pictures_everywhere(tmp_path, ratio, size):
-    """What looks at them small derives how small: thumbnails, initial values, the runs that time and try."""
+    """Small versions fit the picture: thumbnails, initial values, runs for timing and trying."""
     from nstlab.images import smaller, thumbnail
     from nstlab.widgets.pictures import check, initial_thumbnails
 
@@ -444,7 +444,7 @@ def test_weights_of_other_tools_are_read_as_what_they_are(tmp_path, name):
 
 
 def test_a_misread_of_before_is_another_run(tmp_path, small):
-    """In Caffe's order under torchvision's names it was once read as torchvision's; that run does not go on."""
+    """In Caffe's order under torchvision's names it was once read as torchvision's; such a run is not resumed."""
     torch.save(vgg19("BGR", "grey", "torchvision"), tmp_path / "caffe.pth")
     torch.save(vgg19("RGB", "normalised", "torchvision"), tmp_path / "plain.pth")
     caffe, plain = (lab.Run(lab.Settings(**small, weights=str(tmp_path / f"{n}.pth"))) for n in ("caffe", "plain"))
@@ -469,8 +469,8 @@ def test_what_cannot_be_told_is_asked_for_and_what_is_no_vgg19_is_named(tmp_path
         lab.Settings(weights_format="caffe")
     good = vgg19("RGB", "normalised", "torchvision")
     cases = {
-        "infinite": (good | {"features.28.bias": good["features.28.bias"] * torch.inf}, "infinite or not a number"),
-        "quantised": (good | {"features.0.bias": good["features.0.bias"].to(torch.int8)}, "no plain floating-point"),
+        "infinite": (good | {"features.28.bias": good["features.28.bias"] * torch.inf}, "infinite values or NaN"),
+        "quantised": (good | {"features.0.bias": good["features.0.bias"].to(torch.int8)}, "plain floating-point"),
         "normalising": (good | {"features.1.running_mean": torch.zeros(64)}, "has batch normalisation"),
         "vgg16": ({k: v for k, v in good.items() if k.split(".")[1] not in ("16", "25", "34")}, "VGG16, by its 13"),
     }  # fmt: skip
@@ -522,7 +522,7 @@ def test_a_parameters_cell_that_runs_code_is_refused_and_an_executed_notebook_is
             notebook_parameters(notebook(tmp_path, BASE + line))
     bare = notebook(tmp_path, BASE)
     bare.write_text(bare.read_text().replace('"metadata": {"tags": ["parameters"]}', '"tags": ["parameters"]'))
-    with pytest.raises(RequestError, match="is not a notebook that can be read"):
+    with pytest.raises(RequestError, match="is not a readable notebook"):
         notebook_parameters(bare)
     assert not was_executed(notebook(tmp_path, BASE))
     assert was_executed(notebook(tmp_path, BASE, ("k_S = 999.0", "injected-parameters")))

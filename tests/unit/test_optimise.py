@@ -1,3 +1,4 @@
+import io
 import itertools
 
 import pytest
@@ -5,7 +6,9 @@ import torch
 
 import nstlab as lab
 from nstlab.errors import RunError
-from nstlab.optimise import INITIAL_VALUES, LBFGS, make_optimizer, set_up, steps
+from nstlab.images import Pictures, load_pictures
+from nstlab.optimise import INITIAL_VALUES, LBFGS, Objective, make_optimizer, set_up, steps
+from nstlab.optimise.lbfgs import LONGEST_STEP
 from nstlab.settings import Settings
 
 
@@ -52,6 +55,125 @@ def test_lbfgs_on_a_quadratic_reaches_its_minimum():
     assert torch.allclose(x.detach(), target, atol=1e-4)
 
 
+def bowl(x: torch.Tensor) -> torch.Tensor:
+    """Smooth, not quadratic, one minimum."""
+    c = torch.linspace(0.5, 3, len(x), dtype=x.dtype)
+    return (c * torch.log(torch.cosh(x - c))).sum() + 0.1 * (x[1:] * x[:-1]).square().sum()
+
+
+def hills(x: torch.Tensor) -> torch.Tensor:
+    """It curves downwards in places, where a pair is not kept."""
+    c = torch.linspace(1, 3, len(x), dtype=x.dtype)
+    return (c * (1 - torch.cos(2 * x))).sum() + 0.02 * x.square().sum()
+
+
+@pytest.fixture(scope="module")
+def problems(random_net):
+    """Name -> a loss in float64 and where to start: two of twelve numbers, and that of a transfer of 40 pixels."""
+    settings = Settings(size=40, content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
+    pictures = [Pictures(p.content.double(), p.style.double()) for p in load_pictures(settings)]
+    objective = Objective(random_net, pictures, settings)
+    noise = torch.rand(pictures[0].content.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return {
+        "bowl": (bowl, torch.linspace(-1, 1, 12, dtype=torch.float64)),
+        "hills": (hills, torch.linspace(-6, 5, 12, dtype=torch.float64)),
+        "transfer": (lambda x: objective(x)["total"], random_net.prepare(noise)),
+    }
+
+
+class Descent:
+    """An L-BFGS at work; torch's own takes the lengths that ours gives to its first step and its longest."""
+
+    def __init__(self, loss, x: torch.Tensor, history_size: int, torchs: bool = False) -> None:
+        self.loss, self.torchs, self.x = loss, torchs, x.detach().clone().requires_grad_()
+        if torchs:
+            fixed = {"max_iter": 1, "tolerance_grad": 0, "tolerance_change": 0}
+            self.optimizer = torch.optim.LBFGS([self.x], lr=self.x.numel(), history_size=history_size, **fixed)
+        else:
+            self.optimizer = LBFGS(self.x, 1.0, history_size)
+
+    @property
+    def memory(self) -> dict:
+        return self.optimizer.state[self.x]
+
+    def step(self) -> torch.Tensor:
+        """One step; where it leads."""
+        before = self.x.detach().clone()
+        self.optimizer.step(self._evaluate)
+        self.optimizer.param_groups[0]["lr"] = 1.0  # after a first step of one grey level a number
+        if self.torchs:
+            longest = LONGEST_STEP / float(self.memory["d"].abs().mean())
+            if self.memory["t"] > longest:
+                self.memory["t"] = longest
+                self.x.data = before + longest * self.memory["d"].view_as(before)
+        return self.x.detach().clone()
+
+    def _evaluate(self) -> torch.Tensor:
+        self.optimizer.zero_grad()
+        loss = self.loss(self.x)
+        loss.backward()
+        return loss
+
+
+def near(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal but for rounding, which 30 steps in float64 bring to 1e-13 of the largest number."""
+    return float((one - other).abs().max()) < 1e-10 * float(other.abs().max())
+
+
+@pytest.mark.parametrize("history_size", [5, 30])
+@pytest.mark.parametrize("problem", ["bowl", "hills", "transfer"])
+def test_lbfgs_takes_the_steps_of_torchs(problems, problem, history_size):
+    loss, start = problems[problem]
+    ours, torchs = Descent(loss, start, history_size), Descent(loss, start, history_size, torchs=True)
+    for number in range(30):
+        one, other = ours.step(), torchs.step()
+        assert near(one, other), number
+        assert len(ours.memory.get("y", [])) == len(torchs.memory["old_dirs"])
+    assert float(loss(one)) < 0.4 * float(loss(start))
+    if problem == "hills" and history_size == 30:
+        assert len(ours.memory["y"]) < 29  # else no pair was refused
+
+
+def test_lbfgs_resumes_to_the_bit_from_its_stored_state(problems):
+    loss, start = problems["bowl"]
+    straight = Descent(loss, start, 5)
+    for _ in range(7):
+        straight.step()
+    stored = io.BytesIO()
+    torch.save(straight.optimizer.state_dict(), stored)
+    resumed = Descent(loss, straight.x, 5)
+    resumed.optimizer.load_state_dict(torch.load(io.BytesIO(stored.getvalue()), weights_only=True))
+    assert all(torch.equal(straight.step(), resumed.step()) for _ in range(10))
+
+
+@pytest.mark.parametrize("already", [1, 2, 12])
+@pytest.mark.parametrize("problem", ["bowl", "hills", "transfer"])
+def test_lbfgs_goes_on_from_the_state_of_torchs(problems, problem, already):
+    """As it stands in checkpoints of before 2026-12."""
+    loss, start = problems[problem]
+    torchs = Descent(loss, start, 5, torchs=True)
+    for _ in range(already):
+        torchs.step()
+    ours = Descent(loss, torchs.x, 5)
+    ours.optimizer.load_state_dict(torchs.optimizer.state_dict())
+    for number in range(15):
+        assert near(ours.step(), torchs.step()), number
+
+
+def test_what_is_loaded_goes_where_the_picture_is(problems):
+    """Told by its floating type, as by its device: torch brings every state but one named `step` to x's."""
+    loss, start = problems["bowl"]
+    single = Descent(loss, start.float(), 5)
+    for _ in range(3):
+        single.step()
+    double = Descent(loss, single.x.double(), 5)
+    double.optimizer.load_state_dict(single.optimizer.state_dict())
+    double.step()
+    kept = [value for value in double.memory.values() if isinstance(value, torch.Tensor)]
+    kept += [value for pairs in (double.memory["s"], double.memory["y"]) for value in pairs]
+    assert len(kept) == 8 and all(value.dtype == torch.float64 for value in kept)
+
+
 def test_the_picture_is_not_clamped_while_it_is_optimised(small):
     last = list(lab.transfer(Settings(**small, optimizer="adam", learning_rate=60, iterations=4)))[-1]
     assert last.image.max() > 1
@@ -79,10 +201,14 @@ def test_reconstruction_is_a_transfer_with_one_term(small):
 
 
 def test_with_only_style_the_content_picture_does_not_matter(small):
-    settings = Settings(**small, init="white", content_layers=(), iterations=3)
-    other = settings.with_(content="coffee", size=48)
-    one, two = (list(lab.transfer(s))[-1] for s in (settings, other))
-    assert one.losses["content"] == two.losses["content"] == 0
+    """But for its shape: both are square."""
+    settings = Settings(**small, init="white_noise", content_layers=(), iterations=3)
+    one, other = (list(lab.transfer(settings.with_(content=name))) for name in ("astronaut", "brick"))
+    assert all(torch.equal(a.image, b.image) for a, b in zip(one, other, strict=True))
+    assert [step.losses for step in one] == [step.losses for step in other]
+    both = settings.with_(content_layers=("relu2_1",))
+    one, other = (list(lab.transfer(both.with_(content=name))) for name in ("astronaut", "brick"))
+    assert not torch.equal(one[-1].image, other[-1].image)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""What nstlab uses of other libraries' private parts, taken away: it goes on, slower or plainer."""
+"""Without the private parts of other libraries that it uses, nstlab still works, slower or plainer."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What the project says of itself in several places agrees."""
+"""What the project says about itself in several places agrees."""
 
 import ast
 import graphlib
@@ -139,7 +139,7 @@ def test_a_library_is_imported_in_one_room(library, room):
 
 
 def test_no_module_has_the_name_of_a_public_function():
-    """Python would give the one or the other, by which was imported last."""
+    """Python would return whichever was imported last."""
     assert not {part for name in MODULES for part in name.split("/")} & set(lab.__all__)
     for name in MODULES:
         room, *inside = name.split("/")
@@ -178,7 +178,7 @@ def test_public_names_have_a_docstring():
 
 
 def test_the_notebooks_parameters_are_those_of_settings():
-    """Names and defaults, but for less to compute, and less style: the notebook paints a face."""
+    """Names and defaults agree, except that the notebook computes less, and with less style: it paints a face."""
     parameters = notebook_parameters(home() / "notebooks" / "04_vanilla_transfer.ipynb")
     assert parameters.pop("out") is None
     assert parameters.pop("explore") is True  # what a sweep need not do at every point

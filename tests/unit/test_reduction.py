@@ -12,7 +12,7 @@ from nstlab.network import VGG19, Weights
 from nstlab.network.sparse_gradients import keep_strongest, strongest
 from nstlab.optimise import Objective, reduced_network, set_up
 from nstlab.reduction import TECHNIQUES, cost, gate_derivatives, merge, reduced
-from nstlab.reduction.codebooks import coded_bytes, huffman_bits, prune, share
+from nstlab.reduction.codebooks import coded_bytes, huffman_bits, prune, quantise
 from nstlab.reduction.shrinking import refitted
 from nstlab.settings import Settings
 
@@ -203,7 +203,7 @@ def test_a_gates_derivative_is_the_slope_of_the_loss(random_net):
 @pytest.mark.parametrize("bits", [1, 3, 8])
 def test_a_codebook_has_no_more_entries_than_its_bits_say(net, bits):
     for name, _, _ in convolutions()[:5]:
-        weight = share(getattr(net, f"{name}_weight"), bits)
+        weight = quantise(getattr(net, f"{name}_weight"), bits)
         assert len(weight.unique()) <= 2**bits
         if bits == 8:
             assert torch.equal(weight, getattr(net, f"{name}_weight"))  # the shipped weights are that already
@@ -218,7 +218,7 @@ def test_a_network_with_shared_weights_has_them_in_every_layer_and_its_biases_wh
 def test_shared_weights_are_at_a_minimum_of_k_means(net):
     """Every weight has the nearest entry, and every entry is the mean of its weights."""
     weight = net.conv2_1_weight
-    shared = share(weight, 3)
+    shared = quantise(weight, 3)
     entries = shared.unique()
     for entry in entries:
         assert float(weight[shared == entry].double().mean()) == pytest.approx(float(entry), rel=0.02, abs=2e-4)
@@ -231,7 +231,7 @@ def test_pruning_takes_the_smallest_and_sharing_leaves_them_at_zero(net):
     pruned = prune(weight, 0.7)
     assert int((pruned == 0).sum()) == round(0.7 * weight.numel())
     assert weight[pruned == 0].abs().max() <= weight[pruned != 0].abs().min()
-    assert torch.equal(share(pruned, 2) == 0, pruned == 0)
+    assert torch.equal(quantise(pruned, 2) == 0, pruned == 0)
     assert prune(weight, 0.0).equal(weight)
 
 

@@ -113,7 +113,7 @@ def test_the_command_line_replaces_what_is_fixed(write, tmp_path):
         ({"grid": {"k_S": 10}}, "k_S needs a list"),
         ({"grid": None, "points": []}, "at least one"),
         ({"gird": {"k_S": [1]}}, "did you mean 'grid'"),
-        ({"fixed": {"k_S": 1}}, "k_S stands in both"),
+        ({"fixed": {"k_S": 1}}, "k_S is in both"),
         ({"grid": {"k_s": [1, 10]}}, "did you mean 'k_S'"),
         ({"fixed": {"itrations": 10}}, "did you mean 'iterations'"),
         ({"grid": {"k_S": [1, -1]}}, "k_S = -1"),
@@ -150,8 +150,8 @@ def test_all_faults_are_named_at_once(write):
 
 def test_a_file_that_is_no_sweep(write, tmp_path):
     assert "cannot be read as YAML" in faults_of(write("grid: [1"))[0]
-    assert "is no sweep" in faults_of(write("- 1\n- 2\n"))[0]
-    assert "k_S stands twice" in faults_of(write("notebook: a\ngrid:\n  k_S: [1]\n  k_S: [2]\n"))[0]
+    assert "is not a sweep" in faults_of(write("- 1\n- 2\n"))[0]
+    assert "k_S appears twice" in faults_of(write("notebook: a\ngrid:\n  k_S: [1]\n  k_S: [2]\n"))[0]
     assert "cannot be read" in faults_of(write("notebook: !!python/object/apply:os.getcwd []\n"))[0]
     assert "no sweep file at" in faults_of(tmp_path / "missing.yaml")[0]
     assert "did you mean 'smoke'" in faults_of("smok")[0]
@@ -170,7 +170,7 @@ def test_a_notebook_without_parameters_is_refused(write, tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("k_S = 1")]), notebook)
     assert "no cell tagged `parameters`" in faults_of(write(notebook=str(notebook)))[0]
     notebook.write_text("{")
-    assert "not a notebook" in faults_of(write(notebook=str(notebook)))[0]
+    assert "not a readable notebook" in faults_of(write(notebook=str(notebook)))[0]
 
 
 def test_what_a_notebook_explores_beside_its_run_is_not_repeated_at_every_point(write, tmp_path):
@@ -274,7 +274,7 @@ def test_failures_and_missing_points_are_rows_too(write, tmp_path):
 
 
 def test_a_cluster_that_closes_slowly_is_no_fault(monkeypatch):
-    """All is computed by then."""
+    """Everything is computed by then."""
     import distributed
 
     class Slow:
@@ -326,7 +326,7 @@ def test_a_sweep_that_has_not_run_is_named(tmp_path):
 
 
 def test_a_thousand_points_are_planned_and_read_in_seconds(write, tmp_path, monkeypatch):
-    """What takes long is done once a file and not once a point: reading pictures, hashing files."""
+    """Slow work is done once per file, not once per point: reading pictures, hashing files."""
     counts = {}
     for module, name in ((plan_module, "load_image"), (folder_module, "sha256_of"), (outcome_module, "load_image")):
         counts[module, name] = wrapped = Mock(wraps=getattr(module, name))
@@ -419,7 +419,7 @@ def test_progress_in_a_log(write, tmp_path, capsys):
         progress.shown_at = 0
         progress.show()
     said = capsys.readouterr().out.splitlines()
-    assert said[0].strip() == "a worker died: k_S=10 init=white goes on from iteration 3"
+    assert said[0].strip() == "a worker died: k_S=10 init=white resumes at iteration 3"
     assert said[1] == "failed    1 of 6: k_S=10 init=white, it broke"
     assert "1 of 6 points, 0 running" in said[2] and "\x1b" not in "".join(said)
 

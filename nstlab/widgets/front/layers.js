@@ -1,4 +1,4 @@
-// Some of the network's layers: one row a block, one button a layer.
+// Some of the network's layers: one row per block, one button per layer.
 function render({ model, el }) {
   keepKeys(el);
   const label = element("span", { class: "nst-label", title: model.get("help") }, model.get("label"));

@@ -1,4 +1,4 @@
-// A positive number on a log slider, editable to any value. It is committed when the slider rests.
+// A positive number on a log slider, editable to any value. It is committed when the slider comes to rest.
 function render({ model, el }) {
   keepKeys(el);
   const [low, high] = [Math.log10(model.get("min")), Math.log10(model.get("max"))];

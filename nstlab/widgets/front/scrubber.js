@@ -1,5 +1,5 @@
 // The stored frames of a run: a slider over them, play, and back to the newest.
-const BEAT = 350; // milliseconds a frame
+const BEAT = 350; // milliseconds per frame
 
 function render({ model, el }) {
   keepKeys(el);

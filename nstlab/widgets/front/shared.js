@@ -1,6 +1,6 @@
 // What the panel's widgets share: elements, pictures from bytes, files sent in parts.
 
-const PART = 2 ** 21; // bytes of a file in one message: the websocket drops messages above 10 MiB without a word
+const PART = 2 ** 21; // bytes of a file in one message: the websocket silently drops messages above 10 MiB
 const LARGEST = 100 * 2 ** 20;
 
 function element(tag, attributes = {}, ...children) {
@@ -15,7 +15,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Show the picture in `bytes` (a DataView); the picture before it stays until this one is decoded.
+// Show the picture in `bytes` (a DataView); the previous picture stays until this one is decoded.
 function showBytes(img, bytes) {
   if (!bytes || !bytes.byteLength) {
     img.hidden = true;
@@ -25,7 +25,7 @@ function showBytes(img, bytes) {
   const next = new Image();
   next.src = img.nextUrl = url;
   const show = () => {
-    if (img.nextUrl !== url) return URL.revokeObjectURL(url); // a newer one has come
+    if (img.nextUrl !== url) return URL.revokeObjectURL(url); // a newer one has arrived
     const before = img.src;
     img.src = url;
     img.hidden = false;
@@ -34,7 +34,7 @@ function showBytes(img, bytes) {
   next.decode().then(show, () => URL.revokeObjectURL(url));
 }
 
-// JupyterLab takes keys before the page does (Enter, arrows, d d); inside the panel they belong to the panel.
+// JupyterLab handles keys before the page does (Enter, arrows, d d); inside the panel they belong to the panel.
 function keepKeys(el) {
   for (const type of ["keydown", "keypress", "keyup"]) el.addEventListener(type, (event) => event.stopPropagation());
   requestAnimationFrame(() => el.closest(".nst")?.setAttribute("data-lm-suppress-shortcuts", "true"));
@@ -81,7 +81,7 @@ function fileButton(model, label, title, accept = "image/*") {
   return element("span", { class: "nst-file" }, button, input);
 }
 
-// Left and right (up, down, home, end) move through a group of buttons of which one can be tabbed to.
+// Left and right (up, down, home, end) move through a group of buttons of which one is in the tab order.
 function arrowKeys(group, selector) {
   group.addEventListener("keydown", (event) => {
     const buttons = [...group.querySelectorAll(selector)];

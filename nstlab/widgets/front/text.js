@@ -1,4 +1,4 @@
-// A text to take along: shown, copied, or saved as a file.
+// A text to show, copy, or save as a file.
 function render({ model, el }) {
   keepKeys(el);
   const text = element("pre", { tabindex: "0", "aria-label": model.get("label") });
@@ -14,7 +14,7 @@ function render({ model, el }) {
       await navigator.clipboard.writeText(model.get("value"));
       copy.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren(text); // a page that is not served securely has no clipboard
+      getSelection().selectAllChildren(text); // an insecure page has no clipboard
       copy.textContent = document.execCommand("copy") ? "Copied" : "Press Ctrl-C";
     }
     setTimeout(() => (copy.textContent = idle), 1500);

@@ -10,7 +10,7 @@ function render({ model, el }) {
     views.append(button);
   }
   arrowKeys(views, "[role=radio]");
-  const zoom = element("button", { type: "button", class: "nst-quiet", title: "One picture pixel a screen pixel" }, "100 %");
+  const zoom = element("button", { type: "button", class: "nst-quiet", title: "One picture pixel per screen pixel" }, "100 %");
   zoom.addEventListener("click", () => set("zoomed", !model.get("zoomed")));
   const caption = element("span", { class: "nst-caption", "aria-live": "off" });
   const bar = element("div", { class: "nst-viewbar" }, views, caption, zoom);
@@ -28,7 +28,7 @@ function render({ model, el }) {
   const middle = element("figure", { class: "nst-shown" }, canvas, element("figcaption", {}, "result"));
   const stage = element("div", { class: "nst-stage" }, ...beside, middle);
   const lost = element("div", { class: "nst-lost", role: "alert", hidden: true });
-  lost.textContent = "The kernel is gone. Run this cell again: what was stored is kept, and Start goes on from it.";
+  lost.textContent = "The kernel is gone. Run this cell again: what was stored is kept, and Start resumes from it.";
   el.classList.add("nst-viewer");
   el.append(bar, stage, lost);
   acceptDrops(stage, model);
