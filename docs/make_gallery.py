@@ -15,7 +15,6 @@ from PIL import Image
 
 import nstlab as lab
 from nstlab import plots
-from nstlab.commands import command
 from nstlab.storage import write_whole
 
 FOLDER = Path(__file__).resolve().parent
@@ -73,11 +72,11 @@ def page(runs: dict[tuple[str, str], lab.Run]) -> str:
     """The commands as Markdown, with the losses that each run ended with."""
     some = next(iter(runs.values())).settings
     about = f"Here: {some.size} pixels, {some.iterations} iterations, {some.scales} scales, k_S = {some.k_S:g}."
-    text = HEAD.format(about=about, first=command(FIRST))
+    text = HEAD.format(about=about, first=FIRST.command)
     text += "| content | style | content loss | style loss | command |\n| --- | --- | --- | --- | --- |\n"
     for (content, style), run in runs.items():
         end = run.history.iloc[run.settings.iterations]
-        text += f"| {content} | {style} | {end['content']:.3g} | {end['style']:.3g} | `{command(run.settings)}` |\n"
+        text += f"| {content} | {style} | {end['content']:.3g} | {end['style']:.3g} | `{run.settings.command}` |\n"
     return text + "\n`make gallery` recreates this page and its picture.\n"
 
 

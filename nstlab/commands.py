@@ -22,7 +22,7 @@ import click
 
 from nstlab.errors import RequestError, RunError
 from nstlab.settings import Settings, as_text
-from nstlab.terminal import say, shell_words
+from nstlab.terminal import say
 
 MOST_FAULTS = 20  # lines printed about one sweep file
 FREE_OF_TORCH = ("-h", "--help", "--version")
@@ -98,6 +98,8 @@ def _advance(run: Any) -> None:
     except KeyboardInterrupt:
         reached = run.stored
         where = f"at iteration {reached} of {wanted}" if reached is not None else "before the first checkpoint"
+        if reached is not None and reached > wanted:
+            where = f"before the picture at iteration {wanted} was computed again"
         say(f"nstlab: stopped {where}; the same command resumes from there", err=True)
         sys.exit(130)
     read_as = run.manifest.get("network", {}).get("read_as")
@@ -240,7 +242,7 @@ def show(path: Path) -> None:
         say(f"{name:19}{mark} {as_text(value)}")
     say("(* not the default)")
     say("")
-    say(command(settings))
+    say(settings.command)
 
 
 @cli.command()
@@ -263,15 +265,6 @@ def prune(out: Path | None, checkpoints: bool, yes: bool) -> None:
         say(f"removed: {remove(found) / 1e6:.1f} MB are free")
     else:
         say("nothing was removed")
-
-
-def command(settings: Settings) -> str:
-    """The command line that runs these settings."""
-    words = ["nstlab", "run", "--content", settings.content, "--style", settings.style]
-    for name, value in settings.changed().items():
-        if name not in ("content", "style"):
-            words += ["--set", f"{name}={as_text(value)}"]
-    return shell_words(words)
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from nstlab.errors import Contradiction, RequestError, unknown
 from nstlab.knobs import NAMED, Knob, named, setting
 from nstlab.layers import layer_names
+from nstlab.terminal import shell_words
 
 WEIGHTS_FORMATS = ("auto", "torchvision", "caffe", "grey")
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0}
@@ -206,10 +207,35 @@ class Settings(BaseModel):
         """
         return ([self.k_S] + [k_S for start, k_S in self.k_S_changes if start <= iteration])[-1]
 
+    def with_k_S_from(self, iteration: int, k_S: float) -> Settings:
+        """These settings with another k_S from an iteration on; what was changed before stays.
+
+        >>> Settings(k_S=1000, k_S_changes="40:300").with_k_S_from(60, 5).k_S_changes
+        ((40, 300.0), (60, 5.0))
+        """
+        earlier = tuple(change for change in self.k_S_changes if change[0] < iteration)
+        if iteration == 0:
+            return self.with_(k_S=k_S, k_S_changes=())
+        settings = self.with_(k_S_changes=earlier)
+        return settings if settings.k_S_at(iteration) == k_S else self.with_(k_S_changes=(*earlier, (iteration, k_S)))
+
     def of_picture(self, iteration: int) -> Settings:
         """Only the settings that shape the picture at an iteration, as stored inside a PNG."""
         changes = tuple(change for change in self.k_S_changes if change[0] < iteration)
         return self.with_(iterations=iteration, k_S_changes=changes, frame_every=None, device="auto")
+
+    @property
+    def command(self) -> str:
+        """The command line that computes these settings.
+
+        >>> print(Settings(k_S=300).command)
+        nstlab run --content astronaut --style swirl --set k_S=300
+        """
+        words = ["nstlab", "run", "--content", self.content, "--style", self.style]
+        for name, value in self.changed().items():
+            if name not in ("content", "style"):
+                words += ["--set", f"{name}={as_text(value)}"]
+        return shell_words(words)
 
     def term_weights(self, iteration: int = 0) -> dict[str, float]:
         """The weights of the loss terms at an iteration, by name; content's is 1.

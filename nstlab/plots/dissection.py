@@ -27,7 +27,7 @@ def reconstructions(found: Mapping[str, Reconstruction], title: str = "", column
     figure, axes = blank_axes(rows, columns, (13, rows * (13 / columns * aspect + 0.5) + 0.4))
     show(axes.flat[0], target, "the picture\n")
     for axis, (name, record) in zip(axes.flat[1:], found.items(), strict=False):
-        show(axis, record.image, f"{name}\n{record.psnr:.1f} dB, SSIM {record.ssim:.2f}")
+        show(axis, record.image, f"{name}\n{record.psnr:.1f} dB, SSIM {round(record.ssim, 2) + 0.0:.2f}")
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -73,12 +73,15 @@ def gradient_shares(table: pd.DataFrame, title: str = "") -> Figure:
     for term, colour in zip(terms, colours, strict=True):
         right.plot(projection.index, projection[term], color=colour, label=term, marker="o", markersize=3)
     right.axhline(0, color="black", linewidth=0.7)
-    right.set(title="What each term adds to the common direction (below 0: against it)", ylabel="⟨g_l, g⟩ / ‖g‖²")
+    right.set(
+        title="What each term adds to the common direction (below 0: against it)", ylabel="projection, ⟨g_t, g⟩ / ‖g‖²"
+    )
     for axis in (left, right):
         axis.set(xlabel="iteration (symmetric log scale)")
         axis.set_xscale("symlog", linthresh=1)
         axis.set_xlim(share.index.min(), share.index.max())
-        axis.set_xticks(share.index, [str(i) for i in share.index])
+        last = share.index[-1]  # on this scale, the labels of iterations that are nearly as late would overlap
+        axis.set_xticks(share.index, [str(i) if i == last or i < 0.7 * last else "" for i in share.index])
         axis.minorticks_off()
         axis.title.set_fontsize(10.5)
     handles, labels = left.get_legend_handles_labels()

@@ -61,11 +61,16 @@ class Run(RunFolder):
         self.resumed_from: int | None = None  # of the last advance(): the iteration stored before it
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """The run in a folder, for reading, even if its pictures are gone. Raises RequestError if it is damaged."""
+    def open(cls, folder: str | Path, iterations: int | None = None) -> Run:
+        """The run in a folder, for reading, even if its pictures are gone. Raises RequestError if it is damaged.
+
+        iterations: those that it answers for (None: as many as were asked for last).
+        """
         run = cls.__new__(cls)
         run.folder = Path(folder).absolute()
         run.settings = read_settings(run.folder)
+        if iterations is not None:
+            run.settings = run.settings.with_(iterations=iterations)
         manifest = run.manifest
         if not manifest:
             raise RequestError(f"{run.folder / 'run.json'} is damaged")
@@ -171,18 +176,20 @@ class Run(RunFolder):
         Up to there, its frames, history and checkpoint have the bytes that it would compute from the start.
         Raises RequestError and RunError like `steps`.
         """
-        snapshot = read_checkpoint(self.folder, self.id) if self.folder.is_dir() else None
-        iteration = snapshot.iteration if snapshot else 0
-        settings = self.settings
-        earlier = tuple(change for change in settings.k_S_changes if change[0] < iteration)
-        settings = settings.with_(k_S_changes=earlier) if iteration else settings.with_(k_S_changes=(), k_S=k_S)
-        if settings.k_S_at(iteration) != k_S:
-            settings = settings.with_(k_S_changes=(*earlier, (iteration, k_S)))
-        run = Run(settings, self.folder.parent)
-        if settings.k_S_changes[len(earlier) :] and run.stored is None:
-            with run.locked(), one_line_errors(run.folder):
-                begin_branch(run, self, snapshot)
+        run = Run(self.settings.with_k_S_from(self.stored or 0, k_S), self.folder.parent)
+        run._begin_where_it_branches()
         return run
+
+    def _begin_where_it_branches(self) -> None:
+        """If the run without the last change of k_S is stored as far as that change, go on from it."""
+        if not self.settings.k_S_changes or self.stored is not None:
+            return
+        *earlier, (iteration, _) = self.settings.k_S_changes
+        before = Run(self.settings.with_(k_S_changes=tuple(earlier)), self.folder.parent)
+        snapshot = read_checkpoint(before.folder, before.id) if before.stored == iteration else None
+        if snapshot is not None and snapshot.iteration == iteration:
+            with self.locked(), one_line_errors(self.folder):
+                begin_branch(self, before, snapshot)
 
     def steps(self, ready: tuple[Objective, torch.Tensor] | None = None) -> Iterator[Step]:
         """Like advance(), but yields each new step once it is recorded. Closing the generator stores a checkpoint.
@@ -193,12 +200,13 @@ class Run(RunFolder):
         """
         if self.complete:
             return
+        self._begin_where_it_branches()
         objective, x = ready or set_up(self.settings)
         whole = self._whole_until()
         if whole is None or whole < self.settings.iterations:
-            yield from self._go_on(objective, x)
+            yield from self._go_on(objective, x.detach().clone().requires_grad_())
         if self.picture is None:
-            yield from self._paint_again(*(ready or set_up(self.settings)))
+            yield from self._paint_again(objective, x)
 
     def _go_on(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
         optimizer = make_optimizer(x, self.settings)

@@ -53,8 +53,9 @@ class Outcome:
         return self.folder.parents[1]
 
     def run(self, row: pd.Series) -> Run:
-        """The run of a row of the table. Raises RequestError if it is no longer stored."""
-        return Run.open(self.out / row["path"])
+        """The run of a row of the table, up to the row's iteration. Raises RequestError if it is no longer stored."""
+        iteration = row["iteration"]
+        return Run.open(self.out / row["path"], None if pd.isna(iteration) else int(iteration))
 
     def picture(self, row: pd.Series) -> torch.Tensor | None:
         """A row's picture, (1, 3, H, W) in [0, 1]; None if there is none."""

@@ -19,6 +19,9 @@ WORDS = {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1
 HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "same as size"}
 HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "unchanged"}
 STEPS = {"size": 16, "iterations": 50}  # of the little arrows
+MARKS = [0.01, 0.1, 1, 10, 100, 1000]
+"""k_S where pictures change. Measured from the content picture, 96 pixels and 80 iterations, two pairs: a decade
+between two of these moves the picture by 14 to 43 grey levels (rmse), one beyond them by 12 to 14."""
 CHANGE_WHILE_RUNNING = ("k_S",)
 CHANGE_WHILE_PAUSED = ("k_S", *names_where(shapes=False))
 
@@ -43,7 +46,12 @@ def make_controls() -> dict[str, Any]:
     )
     low, high = knob("k_S").slider
     controls["k_S"] = LogNumber(
-        label="k_S, weight of style", help=about("k_S"), min=low, max=high, ends=["photograph", "painting"]
+        label="k_S, weight of style",
+        help=about("k_S"),
+        min=low,
+        max=high,
+        ends=["photograph", "painting"],
+        marks=MARKS,
     )
     controls["device"] = _dropdown("device", devices())
     controls["weights"] = w.Combobox(description="weights", tooltip=about("weights"), options=choices("weights"))

@@ -14,10 +14,17 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 340, 170, 44, 20
 MOST_POINTS = 160
 
 
-def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str, Sequence[float]]]) -> str:
+def curves(
+    title: str,
+    iterations: Sequence[int],
+    lines: Mapping[str, tuple[str, Sequence[float]]],
+    marks: Mapping[int, str] | None = None,
+) -> str:
     """Losses over the iterations on a log scale, with a legend; lines: name -> (colour, values).
 
-    Names come from files, and are escaped: in the page they are only text.
+    marks: iteration -> what happened there.
+
+    Names come from files: here they become text in a page, and nothing else.
 
     >>> curves("Loss", [0, 1], {"total": ("red", [10.0, 1.0])}).count("<polyline")
     1
@@ -43,9 +50,10 @@ def curves(title: str, iterations: Sequence[int], lines: Mapping[str, tuple[str,
     legend = "".join(
         f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>' for name, (colour, _) in lines.items()
     )
+    inside = "".join([_grid(low, high, last), _marks(marks or {}, last), *drawn])
     return (
         f'<h4>{title}</h4><svg viewBox="-2 -8 {WIDTH + 8} {HEIGHT + 14}" role="img" aria-label="{title}">'
-        f'{_grid(low, high, last)}{"".join(drawn)}</svg><div class="nst-legend">{legend}</div>'
+        f'{inside}</svg><div class="nst-legend">{legend}</div>'
     )
 
 
@@ -72,6 +80,17 @@ def _grid(low: int, high: int, last: int) -> str:
     return "".join(parts)
 
 
+def _marks(marks: Mapping[int, str], last: int) -> str:
+    """A dashed line at each iteration where something happened, with its word at the top."""
+    parts = []
+    for iteration, word in marks.items():
+        x = LEFT + (WIDTH - LEFT) * min(iteration / last, 1)
+        anchor, dx = ("end", -4) if x > (LEFT + WIDTH) / 2 else ("start", 4)
+        parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT - BOTTOM}"/>')
+        parts.append(f'<text class="mark" x="{x + dx:.1f}" y="8" text-anchor="{anchor}">{html.escape(word)}</text>')
+    return "".join(parts)
+
+
 def loss_curves(rows: Sequence[tuple[int, Mapping[str, float]]], settings: Settings) -> str:
     """Both figures of a run: the total loss with its terms, and the style loss of each layer.
 
@@ -91,4 +110,7 @@ def loss_curves(rows: Sequence[tuple[int, Mapping[str, float]]], settings: Setti
         name: (colour, [row.get(name, 0.0) for row in losses])
         for colour, name in zip(itertools.cycle(LAYER_COLOURS), layers, strict=False)
     }
-    return curves("Loss", iterations, first) + (curves("Style loss by layer", iterations, second) if layers else "")
+    reached = iterations[-1] if iterations else -1
+    marks = {iteration: f"k_S {k_S:g}" for iteration, k_S in settings.k_S_changes if iteration <= reached}
+    drawn = curves("Loss", iterations, first, marks)
+    return drawn + (curves("Style loss by layer", iterations, second, dict.fromkeys(marks, "")) if layers else "")

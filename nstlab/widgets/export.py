@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -25,15 +26,30 @@ def differing(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value != standard[name]}
 
 
-def command_line(settings: Settings) -> str:
-    """The papermill command that computes these settings' run through the notebook.
+def command_line(settings: Settings, out: Path | None = None) -> str:
+    """The papermill command that computes these settings' run through the notebook, from whatever folder.
 
     Lists are written as text that `Settings` reads, since papermill's -p leaves them strings.
     """
     given = []
-    for name, value in differing(settings).items():
+    for name, value in (differing(settings) | ({"out": str(out)} if out else {})).items():
         given += ["-p", name, "None" if value is None else as_text(value)]
-    return shlex.join(["papermill", f"notebooks/{NOTEBOOK}", "OUT.ipynb", *given])
+    return shlex.join(["papermill", str(home() / "notebooks" / NOTEBOOK), "OUT.ipynb", *given])
+
+
+def shell_line(settings: Settings, out: Path | None = None) -> str:
+    """The `nstlab run` command of these settings."""
+    return settings.command + (f" --out {shlex.quote(str(out))}" if out else "")
+
+
+def python_line(settings: Settings) -> str:
+    """These settings as Python writes them, after `import nstlab as lab`.
+
+    >>> python_line(Settings(k_S=10))
+    "lab.Settings(content='astronaut', style='swirl', k_S=10.0)"
+    """
+    given = {"content": settings.content, "style": settings.style} | settings.changed()
+    return f"lab.Settings({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
 
 def sweep(settings: Settings, axes: Iterable[str]) -> str:

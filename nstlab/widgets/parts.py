@@ -32,6 +32,8 @@ class _ReceivesFiles(_Part):
     def __init__(self, **values: Any) -> None:
         self.on_file: Callable[[str, bytes], None] = lambda name, data: None
         self.on_refusal: Callable[[str], None] = lambda message: None
+        self.on_choice: Callable[[str], None] = lambda name: None
+        self.on_pin: Callable[[bool], None] = lambda wanted: None
         self._received: list[bytes] = []
         super().__init__(**values)
         self.on_msg(self._receive)
@@ -39,6 +41,10 @@ class _ReceivesFiles(_Part):
     def _receive(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
         if message.get("kind") == "refused":
             self.on_refusal(f"{message['name']} has {message['size'] / 2**20:.0f} MB; the limit is 100 MB")
+        elif message.get("kind") in ("pin", "unpin"):
+            self.on_pin(message["kind"] == "pin")
+        elif message.get("kind") == "chosen":
+            self.on_choice(message["name"])
         elif message.get("kind") == "upload":
             if message["part"] == 0:
                 self._received = []
@@ -49,7 +55,10 @@ class _ReceivesFiles(_Part):
 
 
 class PictureChoice(_ReceivesFiles):
-    """One of several named pictures, as thumbnails; `value` is a name or a path, `options` the names offered."""
+    """One of several named pictures, as thumbnails; `value` is a name or a path, `options` the names offered.
+
+    `on_choice(name)` is called at every click on a tile, also on the one that is chosen already.
+    """
 
     _esm = _front("choice")
     value = t.Unicode().tag(sync=True)
@@ -62,13 +71,26 @@ class PictureChoice(_ReceivesFiles):
 
 
 class LogNumber(_Part):
-    """A number from 0 up, on a log slider from min to max; a typed one may lie outside that range."""
+    """A number from 0 up, on a log slider from min to max; typed, it may lie outside of these.
+
+    Anything else that is typed goes to `on_refusal`, as a line that says so.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        self.on_refusal: Callable[[str], None] = lambda message: None
+        super().__init__(**values)
+        self.on_msg(self._refuse)
+
+    def _refuse(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
+        if message.get("kind") == "nonsense":
+            self.on_refusal(f"{message['text']!r} is no number from 0 up: {self.value:g} stays")
 
     _esm = _front("number")
     value = t.Float(1.0, min=0).tag(sync=True)
     min = t.Float(1e-2).tag(sync=True)
     max = t.Float(1e7).tag(sync=True)
     ends = t.List(t.Unicode()).tag(sync=True)
+    marks = t.List(t.Float()).tag(sync=True)  # values with a tick and a number under the slider
 
 
 class LayerChoice(_Part):
@@ -80,7 +102,11 @@ class LayerChoice(_Part):
 
 
 class Viewer(_ReceivesFiles):
-    """The picture in the middle; all pictures are encoded; view: picture, divider or together."""
+    """The picture in the middle; all pictures are encoded ones.
+
+    view: picture, divider, blink or together. divider and blink compare with the pinned picture, or else the content;
+    `on_pin(wanted)` is called when the user pins what is shown, or no longer.
+    """
 
     _esm = _front("viewer")
     result_picture = t.Bytes(b"").tag(sync=True)
@@ -88,7 +114,9 @@ class Viewer(_ReceivesFiles):
     style_picture = t.Bytes(b"").tag(sync=True)  # `style` alone has a meaning in ipywidgets
     shape = t.List(t.Int(), [1, 1]).tag(sync=True)  # width, height
     caption = t.Unicode("").tag(sync=True)
-    view = t.Enum(("picture", "divider", "together"), "picture").tag(sync=True)
+    pinned_picture = t.Bytes(b"").tag(sync=True)
+    pinned_caption = t.Unicode("").tag(sync=True)
+    view = t.Enum(("picture", "divider", "blink", "together"), "picture").tag(sync=True)
     zoomed = t.Bool(False).tag(sync=True)
 
 

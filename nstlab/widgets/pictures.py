@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import re
 import tempfile
@@ -21,7 +22,7 @@ from nstlab.images import find_picture, load_image, read_settings, to_pixels
 from nstlab.optimise import INITIAL_VALUES, initial_value
 from nstlab.settings import Settings
 from nstlab.storage import out_folder, write_whole
-from nstlab.widgets.parts import data_url
+from nstlab.widgets.parts import FRONT, Viewer, data_url
 
 THUMBNAIL = 96
 
@@ -87,3 +88,13 @@ def _as_file(name: str, data: bytes) -> Iterator[Path]:
             yield path
         except RequestError as error:
             raise RequestError(str(error).replace(str(path), name)) from None
+
+
+def still(viewer: Viewer) -> str:
+    """What a viewer shows, as HTML. It shows only where the panel is missing, in place of the line that says so."""
+    style = (FRONT / "still.css").read_text(encoding="utf-8")
+    caption = f"{html.escape(viewer.caption)}. Run this cell for the panel."
+    picture = data_url(bytes(viewer.result_picture))
+    alt = f"the panel's picture, {html.escape(viewer.caption)}"
+    figure = f'<figure><img src="{picture}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
+    return f'<div class="nst-still"><style>{style}</style>{figure}</div>'

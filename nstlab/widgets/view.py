@@ -67,6 +67,7 @@ class View:
         self.progress = _with(w.HTML(), "nst-progress")
         self.message = _with(w.HTML(), "nst-message")
         self.identity = w.HTML()
+        self.others = _with(w.VBox(), "nst-others")
         self.folds: dict[str, w.ToggleButton] = {}
         bar = _with(w.Box([*self.buttons.values(), self.status]), "nst-bar")
         middle = _with(w.VBox([panel.display.viewer, panel.display.scrubber]), "nst-middle")
@@ -74,7 +75,7 @@ class View:
         body = _with(w.Box([self._settings(panel.controls), middle, side]), "nst-body")
         below = _with(w.VBox([*self._gallery(panel), *self._exports(panel)]), "nst-below")
         style = _with(w.HTML(f"<style>{(FRONT / 'panel.css').read_text(encoding='utf-8')}</style>"), "nst-style")
-        self.children = [style, bar, self.progress, self.message, body, below]
+        self.children = [style, bar, self.progress, self.message, self.others, body, below]
 
     def _settings(self, controls: dict[str, Any]) -> w.Widget:
         folds = []
@@ -93,8 +94,12 @@ class View:
         return rows
 
     def _exports(self, panel: Bench) -> list[w.Widget]:
-        self.command = TextToTake(label="command", help="copy the papermill command that computes this run")
-        self.yaml = TextToTake(label="sweep", help="copy the sweep as YAML, for nstlab sweep", file="sweep.yaml")
+        self.exports = {
+            "papermill": TextToTake(label="papermill", help="copy the papermill command that gives this picture"),
+            "command": TextToTake(label="command", help="copy the nstlab command that gives this picture"),
+            "settings": TextToTake(label="settings", help="copy the settings of this picture, for a cell"),
+            "sweep": TextToTake(label="sweep", help="copy the sweep as YAML, for nstlab sweep", file="sweep.yaml"),
+        }
         self.axes = {
             name: w.Checkbox(
                 value=name in ("k_S", "init"), description=name, indent=False, tooltip=f"vary {name} in the sweep"
@@ -102,8 +107,11 @@ class View:
             for name in AXES
         }
         chosen = _with(w.Box(list(self.axes.values())), "nst-axes")
-        command = w.VBox([w.HTML("<h4>This run with papermill</h4>"), self.command])
-        grid = w.VBox([w.HTML("<h4>A sweep around it, varying</h4>"), chosen, self.yaml])
+        titles = {"papermill": "This picture with papermill", "command": "On the command line"}
+        titles |= {"settings": "In Python"}
+        lines = [w.VBox([w.HTML(f"<h4>{title}</h4>"), self.exports[name]]) for name, title in titles.items()]
+        command = w.VBox(lines)
+        grid = w.VBox([w.HTML("<h4>A sweep around it, varying</h4>"), chosen, self.exports["sweep"]])
         rows = self._fold("sweep", "From play to sweep", _with(w.Box([command, grid]), "nst-exports"))
         for part in (self.folds["sweep"], *self.axes.values(), *panel.controls.values()):
             part.observe(panel.refresh_exports, "value")
@@ -138,6 +146,16 @@ class View:
         self.status.value = " · ".join(parts)
         done = newest / max(settings.iterations, 1) if settings and newest is not None else 0
         self.progress.value = f'<i><i style="width:{100 * min(done, 1):.1f}%"></i></i>'
+
+    def show_others(self, benches: list[Any]) -> None:
+        """The other panels of this kernel that compute, each with a button that stops it."""
+        rows = []
+        for bench in benches:
+            name = html.escape(bench.run.folder.name) if bench.run is not None else "a run"
+            stop = w.Button(description="Stop", tooltip=f"stop {name}, and store it")
+            stop.on_click(bench.stop)
+            rows.append(_with(w.HBox([w.HTML(f"Another panel of this kernel computes {name}"), stop]), "nst-other"))
+        self.others.children = rows
 
     def show_identity(self, run: Run) -> None:
         """Show which run this is, and how its k_S was changed."""

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import html
+import math
 import statistics
 import threading
 import time
+import weakref
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as w
+from IPython import get_ipython
+from IPython.display import HTML, DisplayHandle, display
 
 from nstlab.errors import RequestError, RunError
 from nstlab.images import find_picture, load_image
 from nstlab.network import needs_download
 from nstlab.optimise import Step, first_rate, forecast, initial_value, measured_rate
 from nstlab.runs import Run
-from nstlab.settings import Settings
+from nstlab.settings import Settings, names_where
 from nstlab.widgets.controls import CHANGE_WHILE_PAUSED, CHANGE_WHILE_RUNNING, add_picture, make_controls, read, write
 from nstlab.widgets.display import Display
-from nstlab.widgets.export import AXES, command_line, sweep
+from nstlab.widgets.export import AXES, command_line, python_line, shell_line, sweep
 from nstlab.widgets.gallery import Gallery
-from nstlab.widgets.pictures import initial_thumbnails, keep_upload, settings_inside
+from nstlab.widgets.pictures import initial_thumbnails, keep_upload, settings_inside, still
 from nstlab.widgets.view import View
 from nstlab.widgets.worker import Worker
 
 STATUS_SECONDS = 0.25
+_PANELS: weakref.WeakSet[Panel] = weakref.WeakSet()
+"""Those of this kernel: each tells what the others compute."""
 
 
 class Panel(w.VBox):
@@ -39,11 +45,14 @@ class Panel(w.VBox):
     def __init__(self, out: str | Path | None = None) -> None:
         self.out = Path(out).absolute() if out else None
         self.controls = make_controls()
-        self.worker = Worker(self._on_step, self._on_state)
+        self.worker = Worker(self._on_step, self._on_branch, self._on_state)
         self.display = Display(self.worker.lock)
         self.gallery = Gallery(self.out)
-        self._changes: tuple[float, tuple[tuple[int, float], ...]] | None = None  # k_S at first, and its changes
-        self._writing = False  # the panel is setting controls, not the user
+        self.cell = this_cell()
+        self._still: DisplayHandle | None = None
+        self._branch: Settings | None = None  # of the last run whose k_S was changed on the way
+        self._exporting = threading.Lock()
+        self._writing = False  # the panel itself sets controls: not a wish of the user's
         self._rate: float | None = None
         self._recent: deque[float] = deque(maxlen=12)  # seconds of the last iterations
         self._told = self._stepped = 0.0
@@ -52,15 +61,34 @@ class Panel(w.VBox):
         self.add_class("nst")
         self._connect()
         self._on_settings({"name": "value", "owner": None})
+        _PANELS.add(self)
         self._on_state("idle", "")
+
+    def _ipython_display_(self) -> None:
+        """The panel, and under it a still picture that shows only where the panel cannot: in a saved notebook."""
+        display(self._repr_mimebundle_(), raw=True)
+        self._still = display(HTML(still(self.display.viewer)), display_id=True)
 
     @property
     def settings(self) -> Settings:
-        """The controls' values, including the current run's changes of k_S. Raises RequestError."""
-        settings = read(self.controls)
-        if self._changes is not None:
-            settings = settings.with_(k_S=self._changes[0], k_S_changes=self._changes[1])
-        return settings
+        """What Start computes: what the controls say, and how k_S was changed on the way. Raises RequestError."""
+        settings, branch = read(self.controls), self._branch
+        if branch is None:
+            return settings
+        reach = {name: getattr(settings, name) for name in names_where(shapes=False)}
+        at_the_end = {"k_S": branch.k_S_at(math.inf), "k_S_changes": ()}
+        return branch.with_(**reach) if branch.with_(**at_the_end, **reach) == settings else settings
+
+    @property
+    def shown(self) -> Settings:
+        """The settings that give the picture on the screen; while it is painted, those of the run."""
+        run, iteration = self.display.run, self.display.iteration
+        if run is None or iteration is None:
+            return self.settings
+        if self.worker.busy:
+            return run.settings
+        changes = tuple(change for change in run.settings.k_S_changes if change[0] < iteration)
+        return run.settings.with_(iterations=iteration, k_S_changes=changes)
 
     @property
     def run(self) -> Run | None:
@@ -73,12 +101,19 @@ class Panel(w.VBox):
         with self.worker.lock:  # so that the display agrees with it
             return self.worker.state
 
+    @property
+    def in_hand(self) -> bool:
+        """Whether a run is computed or paused."""
+        return self.worker.busy or self.worker.state == "paused"
+
     def start(self, _: Any = None, steps: int | None = None) -> None:
         """Start or resume these settings' run, from what is stored."""
         try:
             settings = self.settings
             self.say("")
             run = None if needs_download(settings.weights) else Run(settings, self.out)
+            if run is not None and any(other.run is not None and other.run.id == run.id for other in self._others()):
+                raise RequestError("another panel of this kernel computes this run: see below, and stop it there")
             if steps is None and run is not None and run.complete and run.frames:
                 self.display.show_run(run)
                 self.say(f"Iteration {run.iteration} is stored already: increase iterations to continue.")
@@ -120,8 +155,7 @@ class Panel(w.VBox):
             write(self.controls, settings)
         finally:
             self._writing = False
-        changed = settings.k_S_changes
-        self._changes = (settings.k_S, changed) if changed else None
+        self._branch = settings
         self._on_settings({"name": "value", "owner": None}, run)
 
     @property
@@ -142,9 +176,11 @@ class Panel(w.VBox):
         for kind in ("content", "style"):
             self.controls[kind].on_file = lambda name, data, kind=kind: self._on_upload(kind, name, data)
             self.controls[kind].on_refusal = lambda text: self.say(text, error=True)
+        self.controls["k_S"].on_refusal = lambda text: self.say(text, error=True)
         self.display.viewer.on_file = self._on_dropped
         self.display.viewer.on_refusal = lambda text: self.say(text, error=True)
-        self.gallery.choice.observe(self._on_gallery, "value")
+        self.display.viewer.observe(self._on_other_picture, "caption")
+        self.gallery.choice.on_choice = self._on_gallery
 
     def _on_settings(self, change: dict[str, Any], run: Run | None = None) -> None:
         """A control has changed."""
@@ -152,13 +188,19 @@ class Panel(w.VBox):
             return
         with self.worker.lock:
             name = next((name for name, control in self.controls.items() if control is change["owner"]), None)
-            if name == "k_S" and (self.worker.busy or self.worker.state == "paused"):
+            if name is not None and self.controls[name].disabled:
+                self._put_back(name, change["old"])
+                self.say(f"{name} stays as it is while a run is in hand: stop the run first", error=True)
+                return
+            if name == "k_S" and self.worker.busy:
                 self.worker.change_k_S(change["new"])
+                self.say(f"k_S {change['new']:g}: heard, for the next iteration.")
+                return
+            if name == "k_S" and self.worker.state == "paused":
+                self._branch_here()
                 return
             if name is not None:
                 self.worker.forget()
-                if not (name == "iterations" and self._changes):
-                    self._changes = None
                 self.say("")
             try:
                 if name in ("content", "style") and change["new"] not in self.controls[name].options:
@@ -188,11 +230,18 @@ class Panel(w.VBox):
             self.say(f"The weights {settings.weights} are not here yet: Start downloads them (550 MB).")
         else:
             run = run or Run(settings, self.out)
-            self.view.show_identity(run)
+        seen = self.display.run
         if run is not None and run.iteration is not None and run.frames:
-            if self.display.run is None or self.display.run.id != run.id or name is None:
+            self.view.show_identity(run)
+            if seen is None or seen.id != run.id or name is None:
                 self.display.show_run(run)
             return
+        if name == "k_S" and seen is not None:
+            was = seen.settings.k_S_at(math.inf)
+            self.say(f"What you see has k_S {was:g}. Start paints anew, with k_S {settings.k_S_at(math.inf):g}.")
+            return
+        if run is not None:
+            self.view.show_identity(run)
         content = load_image(settings.content, settings.size)
         style = load_image(settings.style, settings.style_size or settings.size)
         image = initial_value(settings.init, content, style, settings.seed)
@@ -202,17 +251,42 @@ class Panel(w.VBox):
         now = time.perf_counter()
         self._recent.append(now - self._stepped)
         self._stepped = now
+        if self.display.run is None or self.display.run.id != run.id:
+            self.view.show_identity(run)
         self.display.step(run, step)
         if now - self._told > STATUS_SECONDS:
             self._tell(step)
 
+    def _on_branch(self, run: Run) -> None:
+        """The run goes on with another k_S, as another run."""
+        self._branch = run.settings
+        self.display.go_on_as(run.settings, run)
+        self.view.show_identity(run)
+        self._say_heard(run.settings)
+        self.refresh_exports()
+
+    def _branch_here(self) -> None:
+        """Paused, and k_S was moved: what Resume goes on with. Nothing is stored before it does."""
+        before = self.worker.run
+        self._branch = before.settings.with_k_S_from(before.stored or 0, self.controls["k_S"].value)
+        self.display.go_on_as(self._branch)
+        self.view.show_identity(Run(self._branch, self.out))
+        self._say_heard(self._branch)
+
+    def _say_heard(self, settings: Settings) -> None:
+        start, k_S = settings.k_S_changes[-1] if settings.k_S_changes else (0, settings.k_S)
+        self.say(f"k_S {k_S:g}: heard, from iteration {start}.")
+
     def _on_state(self, state: str, message: str) -> None:
         run = self.worker.run
         if state in ("paused", "stopped", "finished") and run is not None:
-            self._take_changes(run)
+            if run.settings.k_S_changes:
+                self._branch = run.settings
             if self.display.run is None or self.display.run.id != run.id:
                 self.display.show_run(run)
             self.display.settle()
+            if state == "paused" and self.controls["k_S"].value != run.settings.k_S_at(math.inf):
+                self._branch_here()
         if len(self._recent) > 2 and run is not None:
             shape = self.display.viewer.shape
             self._rate = measured_rate(run.settings, shape[1], shape[0], statistics.median(list(self._recent)[1:]))
@@ -220,12 +294,15 @@ class Panel(w.VBox):
             self.say(message, error=True)
         self._enable(state)
         self._tell()
+        self.refresh_exports()
+        if self._still is not None and not self.worker.busy:
+            self._still.update(HTML(still(self.display.viewer)))
+        for bench in list(_PANELS):
+            bench.view.show_others(bench._others())
 
-    def _take_changes(self, run: Run) -> None:
-        """Take over this run's k_S, which may have been changed during the run."""
-        if run.settings.k_S_changes or self._changes:
-            self._changes = (run.settings.k_S, run.settings.k_S_changes) if run.settings.k_S_changes else None
-        self.view.show_identity(run)
+    def _others(self) -> list[Panel]:
+        """The other panels of this kernel that compute."""
+        return [bench for bench in list(_PANELS) if bench is not self and bench.worker.busy]
 
     def _enable(self, state: str) -> None:
         busy, paused = self.worker.busy, state == "paused"
@@ -284,12 +361,16 @@ class Panel(w.VBox):
         except (RequestError, RunError, OSError) as error:
             self.say(str(error), error=True)
 
-    def _on_gallery(self, change: dict[str, Any]) -> None:
-        if not change["new"]:
-            return
+    def _on_other_picture(self, _: Any) -> None:
+        if not self.worker.busy:
+            self.refresh_exports()
+
+    def _on_gallery(self, folder: str) -> None:
+        """A tile has been clicked."""
         try:
-            run = Run.open(change["new"])
+            run = Run.open(folder)
             self.load(run.settings.with_(device="auto"), run)
+            self.display.viewer.send({"kind": "look"})
         except (RequestError, RunError, OSError) as error:
             self.say(str(error), error=True)
 
@@ -299,17 +380,26 @@ class Panel(w.VBox):
             self.gallery.refresh()
 
     def refresh_exports(self, _: Any = None) -> None:
-        """Write the command line and the sweep for the current settings; in a thread, as papermill is slow to load."""
-        if self.view.folds["sweep"].value:
-            threading.Thread(target=self._write_exports, daemon=True).start()
+        """Write what gives the picture on the screen; in a thread, for papermill is slow to load."""
+        if self.view.folds["sweep"].value and not self._writing:
+            threading.Thread(target=self._write_exports, name="exports", daemon=True).start()
 
     def _write_exports(self) -> None:
-        try:
-            settings = self.settings
-            axes = [name for name in AXES if self.view.axes[name].value]
-            self.view.command.value, self.view.yaml.value = command_line(settings), sweep(settings, axes)
-        except (RequestError, RunError, OSError) as error:
-            self.say(str(error), error=True)
+        with self._exporting:  # the last one writes what is true at the end
+            try:
+                settings = self.shown
+                axes = [name for name in AXES if self.view.axes[name].value]
+                texts = {
+                    "papermill": command_line(settings, self.out),
+                    "command": shell_line(settings, self.out),
+                    "settings": python_line(settings),
+                    "sweep": sweep(settings, axes),
+                }
+            except (RequestError, RunError, OSError) as error:
+                self.say(str(error), error=True)
+                return
+            for name, text in texts.items():
+                self.view.exports[name].value = text
 
 
 def panel(out: str | Path | None = None) -> Panel:
@@ -318,8 +408,21 @@ def panel(out: str | Path | None = None) -> Panel:
     `panel().controls["k_S"]` is that setting's control. Runs are stored in `out` (None: the project's out/) as `Run`
     stores them, so the same settings are the same run. To show the panel, make it the last line of a cell.
 
+    Where the cell is run again while its panel has a run in hand, that panel is shown again.
+
     >>> bench = panel(out=tmp)
     >>> bench.controls["k_S"].value, bench.state
     (1000.0, 'idle')
     """
+    cell, folder = this_cell(), Path(out).absolute() if out else None
+    for bench in list(_PANELS):
+        if cell is not None and (bench.cell, bench.out) == (cell, folder) and bench.in_hand:
+            return bench
     return Panel(out)
+
+
+def this_cell() -> str | None:
+    """The id of the notebook's cell that is executed; None outside of a notebook that tells it."""
+    shell = get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    return parent.get("metadata", {}).get("cellId")

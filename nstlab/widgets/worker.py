@@ -23,12 +23,18 @@ class Worker:
     `state` is idle, starting, running, pausing, paused, stopping, stopped, finished or failed. Stopping and pausing
     close the run's generator, which stores a checkpoint; a paused run keeps its network loaded.
 
-    on_step(run, step): called in the thread for each step; on_state(state, message): called for each change of
-    `state`, under `lock`, which guards everything that both the thread and the notebook use.
+    on_step(run, step): each step as it is computed, in the thread; on_branch(run): the run that goes on with
+    another k_S; on_state(state, message): each change of `state`. The last two are called under `lock`, which guards
+    all that the thread and the notebook share.
     """
 
-    def __init__(self, on_step: Callable[[Run, Step], None], on_state: Callable[[str, str], None]) -> None:
-        self.on_step, self.on_state = on_step, on_state
+    def __init__(
+        self,
+        on_step: Callable[[Run, Step], None],
+        on_branch: Callable[[Run], None],
+        on_state: Callable[[str, str], None],
+    ) -> None:
+        self.on_step, self.on_branch, self.on_state = on_step, on_branch, on_state
         self.lock = threading.RLock()
         self.state = "idle"
         self.run: Run | None = None
@@ -62,14 +68,10 @@ class Worker:
         self._leave("stopping", "stopped")
 
     def change_k_S(self, k_S: float) -> None:
-        """Continue with another k_S, from the next iteration of a running or paused run."""
+        """Go on with another k_S from the next iteration on."""
         with self.lock:
-            if self.busy or self.state == "paused":
+            if self.busy:
                 self._k_S = k_S
-            if self.state == "paused":
-                self._perform(self._change)
-                if self.state == "paused":
-                    self._enter("paused")
 
     def forget(self) -> None:
         """Stop showing how the last run ended: other settings are being chosen."""
@@ -119,26 +121,22 @@ class Worker:
                 for step in computed:
                     self._enter_running()
                     self.on_step(run, step)
-                    steps = steps - 1 if steps is not None else None
+                    if steps is not None and step.iteration > 0:  # 0 is the initial value: nothing is computed for it
+                        steps -= 1
                     if steps == 0 and step.iteration < run.settings.iterations:
                         self._leave("pausing", "paused")
                     if self._until != "finished" or self._k_S is not None:
                         break
             with self.lock:
-                if self._k_S is None:
+                k_S, self._k_S = self._k_S, None
+                if k_S is None or self._until != "finished" or run.complete:
                     self._ready = self._ready if self._until == "paused" else None
                     self._enter(self._until)
                     return
-            self._change()
-            run = self.run
-            if self._until != "finished":
-                self._enter(self._until)
-                return
-
-    def _change(self) -> None:
-        with self.lock:
-            k_S, self._k_S = self._k_S, None
-        self.run = self.run.change_k_S(k_S)
+            run = run.change_k_S(k_S)
+            with self.lock:
+                self.run = run
+                self.on_branch(run)
 
     def _enter_running(self) -> None:
         with self.lock:

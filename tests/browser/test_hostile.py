@@ -67,7 +67,8 @@ def test_a_hostile_folder_and_a_hostile_picture_in_the_panel(notebook, jupyter, 
         page.run(f"bench.say({MARKUP!r}); bench.display.run = None")
         losses = {"total": 2.0, "content": 1.0, "style": 1.0, MARKUP: 1.0}
         page.run(
-            f"from nstlab.widgets.curves import loss_curves; bench.display.curves.value = loss_curves([(0, {losses})])"
+            "from nstlab.widgets.curves import loss_curves; "
+            f"bench.display.curves.value = loss_curves([(0, {losses})], bench.settings)"
         )
     assert MARKUP in page.locator(".nst-legend").last.inner_text()  # it is seen, as text
     page.screenshot("hostile-panel")

@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 import nstlab as lab
+from nstlab.optimise import INITIAL_VALUES
 
 CELL = """\
 from nstlab.widgets import panel
@@ -50,7 +51,7 @@ import time, torch
 from nstlab import Step
 picture = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 516, 516), 5, 1)  # as coarse as a painting
 class Stored:
-    id, frames = "fast", []
+    id, frames, settings = "fast", [], bench.settings
 bench.display.run = Stored
 began, k = time.monotonic(), 0
 while time.monotonic() - began < 5:
@@ -107,7 +108,7 @@ def test_a_session(notebook):
     page.locator(".nst-set-content [data-name=chelsea]").click()
     page.locator(".nst-set-style [data-name=waves]").click()
     seen = set()
-    for name in lab.optimise.INITIAL_VALUES:
+    for name in INITIAL_VALUES:
         page.locator(f".nst-set-init [data-name={name}]").click()
         words = name.replace("_", " ")
         caption = f"initial: {words}"
@@ -163,8 +164,11 @@ def test_a_session(notebook):
     page.locator(".nst-scrubber button", has_text="▶").click()
     end = f"iteration {page.run('bench.run.frames[-1]')}"  # a frame on the way is there for a moment only
     page.wait_until(lambda: page.locator(".nst-caption").inner_text() == end, what=f"playing to {end}")
-    page.locator(".nst-scrubber button", has_text="Newest").click()
     page.wait_until(lambda: page.page.evaluate(PIXELS) == last, what="the newest picture again")
+    assert page.locator(".nst-scrubber button", has_text="Newest").is_disabled()
+    scrubber.press("Home")
+    page.locator(".nst-scrubber button", has_text="Newest").click()
+    page.wait_until(lambda: page.page.evaluate(PIXELS) == last, what="the newest picture by its button")
 
     page.locator("button[data-view=divider]").click()
     divider = page.locator(".nst-divider")
@@ -255,10 +259,10 @@ def test_from_play_to_sweep(notebook, tmp_path):
     words = [sys.executable, "-m", "nstlab", "sweep", str(tmp_path / "copied.yaml"), "--dry-run"]
     dry = subprocess.run([*words, "--out", str(tmp_path / "out")], capture_output=True, text=True)
     assert dry.returncode == 0 and "70 points" in dry.stdout, dry.stdout + dry.stderr
-    page.locator("button", has_text="Copy command").click()
+    page.locator("button", has_text="Copy papermill").click()
     page.locator("button", has_text="Copied").first.wait_for()
     page.wait_until(
-        lambda: "-p k_S 50" in page.page.evaluate("() => navigator.clipboard.readText()"), what="the command"
+        lambda: "-p k_S 50" in page.page.evaluate("() => navigator.clipboard.readText()"), what="the papermill command"
     )
     page.locator(".nst-below").scroll_into_view_if_needed()
     page.screenshot("panel-sweep")

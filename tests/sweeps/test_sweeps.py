@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 import nstlab as lab
-from nstlab import dissect, sweeps
+from nstlab import metrics, sweeps
 from nstlab.runs.checkpoints import read_checkpoint
 from nstlab.storage import home
 
@@ -57,7 +57,7 @@ def test_what_a_sweep_leaves(undisturbed):
     table = table_of(out)
     assert list(table["state"]) == ["done"] * 4 and list(table["iteration"]) == [8] * 4
     alike = [
-        dissect.similarity(lab.load_image(out / path, None), lab.load_image("astronaut", 48))
+        metrics.similarity(lab.load_image(out / path, None), lab.load_image("astronaut", 48))
         for path in table["picture"]
     ]
     assert list(table["ssim_content"]) == pytest.approx(alike, abs=1e-4)
@@ -121,6 +121,19 @@ def test_a_wider_grid_runs_only_what_is_new_and_more_iterations_extend_all(undis
     for path in table_of(out)["path"]:  # it went on from where it was
         assert (out / path / "history.csv").read_bytes().startswith(history[out / path / "history.csv"])
         assert lab.Run.open(out / path).iteration == 11
+    before = table_of(out)
+    back = sweep(write_sweep(tmp_path, grid={"k_S": [10.0, 1000.0]}), "--set", "iterations=8")
+    assert back.wait() == 0, back.said
+    assert "all of them are done" in back.said
+    outcome = sweeps.load("two_axes", out)
+    for _, row in outcome.table.iterrows():
+        assert outcome.run(row).iteration == 8 and outcome.run(row).stored == 11
+    for (_, row), (_, later) in zip(table_of(out).iterrows(), before.iterrows(), strict=True):
+        history = pd.read_csv(out / row["path"] / "history.csv")  # the loss and the picture of one iteration
+        assert row["loss_total"] == history["total"][8] != later["loss_total"] == history["total"][11]
+        for shown, iteration in ((row, 8), (later, 11)):
+            assert shown["iteration"] == iteration
+            assert lab.read_settings(out / shown["picture"]).iterations == iteration
 
 
 def test_ctrl_c_once_stores_every_running_point(undisturbed, tmp_path, sweep):

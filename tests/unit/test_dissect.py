@@ -136,7 +136,7 @@ def test_dead_features_are_those_that_no_picture_brings_above_0(transparent):
     assert dissect.dead_features(transparent, [dark], "relu2_1") == []
     assert dissect.dead_features(net, [dark], "relu2_1") == [0, 1]
     assert dissect.dead_features(net, [dark, bright], "relu2_1") == [0]
-    assert dissect.dead_features(net, [dark, bright], "relu2_2") == []  # the live one reaches both features of the next layer
+    assert dissect.dead_features(net, [dark, bright], "relu2_2") == []
 
 
 def test_dead_features_of_a_real_network(net, astronaut):

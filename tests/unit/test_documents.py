@@ -107,7 +107,7 @@ def test_versions_and_names_agree():
 
 def test_the_command_beside_a_picture_is_the_one_that_made_it(load_script):
     make_gallery = load_script("docs/make_gallery.py")
-    first = make_gallery.command(make_gallery.FIRST)
+    first = make_gallery.FIRST.command
     page = (home() / "docs" / "gallery.md").read_text(encoding="utf-8")
     assert first in page and first in (home() / "README.md").read_text(encoding="utf-8")
     pairs = re.findall(r"^\| (\w+) \| (\w+) \|.*`nstlab run --content \1 --style \2 ", page, re.M)

@@ -14,6 +14,7 @@ import nstlab as lab
 from nstlab.images import save_image
 from nstlab.network import weights
 from nstlab.optimise import INITIAL_VALUES, Step, forecast
+from nstlab.storage import home
 from nstlab.widgets import Panel, panel
 from nstlab.widgets import display as display_module
 from nstlab.widgets.curves import loss_curves
@@ -131,10 +132,13 @@ def test_pause_resume_step_and_stop(bench, tmp_path):
 
 
 def test_steps_from_the_beginning(bench):
-    for iteration in (0, 1, 2):
+    """The initial value is there before the first: each step is a new picture."""
+    for iteration in (1, 2, 3):
+        before = bench.display.viewer.result_picture
         bench.step()
         bench.wait(300)
         assert (bench.state, bench.run.iteration) == ("paused", iteration)
+        assert bench.display.viewer.result_picture != before
 
 
 def test_what_is_stored_already_is_said_and_shown(bench):
@@ -162,6 +166,9 @@ def test_k_S_changed_while_it_runs(bench, tmp_path, optimizer):
     assert [row[0] for row in bench.display.rows] == list(range(9))
     bench.controls["k_S"].value = 70.0  # at rest it is a wish for a new run
     assert bench.settings.k_S_changes == () and bench.settings.k_S == 70
+    assert bench.display.iteration == 8 and "Start paints anew" in bench.message  # the painting stays in sight
+    bench.controls["k_S"].value = 5.0
+    assert bench.settings.k_S_changes == ((4, 5.0),) and bench.run.complete and bench.message == ""
 
 
 def test_k_S_changed_while_paused_and_back_again(bench):
@@ -173,8 +180,10 @@ def test_k_S_changed_while_paused_and_back_again(bench):
     first = bench.run.id
     bench.controls["k_S"].value = 5.0
     assert bench.settings.k_S_changes == ((3, 5.0),)
+    assert bench.message == "k_S 5: heard, from iteration 3." and "k_S 5" in bench.display.curves.value
     bench.controls["k_S"].value = 6.0
     assert bench.settings.k_S_changes == ((3, 6.0),)
+    assert len(bench.display.rows) == 4 and len(list(bench.out.glob("*/run.json"))) == 1  # nothing is stored yet
     bench.controls["k_S"].value = 1000.0
     assert bench.settings.k_S_changes == () and bench.run.id == first
     bench.start()
@@ -254,6 +263,12 @@ def test_a_dropped_result_sets_all_controls(bench, tmp_path):
     assert "plain.png" in bench.message and bench.settings == settings
 
 
+def click(choice, name: str) -> None:
+    """As the browser does when a tile is clicked."""
+    choice.value = name
+    choice._handle_custom_msg({"kind": "chosen", "name": name}, [])
+
+
 def test_gallery(bench):
     reached = held_at(bench, 2)
     bench.start()
@@ -266,11 +281,14 @@ def test_gallery(bench):
     choice = bench.gallery.choice
     assert str(folder) in choice.options and len(choice.options) == 2
     assert "k_S 1000 → 5" in choice.captions[str(folder)] and "iteration 8" in choice.captions[str(folder)]
-    choice.value = str(folder)
+    click(choice, str(folder))
     assert bench.message == "" and bench.settings.k_S_changes == ((2, 5.0),) and bench.settings.size == 48
     assert bench.run.folder == folder and bench.display.viewer.caption == "iteration 8"
     bench.display.scrubber.index = 1
     assert bench.display.viewer.caption == "iteration 1"
+    bench.controls["k_S"].value = 3.0
+    click(choice, str(folder))  # the tile that is chosen already
+    assert bench.run.folder == folder and bench.display.viewer.caption == "iteration 8"
 
 
 def test_a_full_disk_is_one_line_and_the_panel_goes_on(bench, monkeypatch):
@@ -320,7 +338,7 @@ def test_a_run_that_another_process_computes(bench):
 def test_the_command_line_names_the_same_run(bench, changes):
     bench.load(lab.Settings(size=48, iterations=8, k_S_changes="3:10.5", **SHALLOW, **changes))
     words = shlex.split(command_line(bench.settings))
-    assert words[:3] == ["papermill", "notebooks/04_vanilla_transfer.ipynb", "OUT.ipynb"]
+    assert words[:3] == ["papermill", str(home() / "notebooks" / "04_vanilla_transfer.ipynb"), "OUT.ipynb"]
     given = {words[i + 1]: words[i + 2] for i in range(3, len(words), 3)}
     assert "content" not in given
     assert lab.Run(lab.Settings.from_text({"size": "48", **given})).id == lab.Run(bench.settings).id

@@ -25,6 +25,7 @@ function render({ model, el }) {
     if (model.get("disabled")) return;
     model.set("value", name);
     model.save_changes();
+    model.send({ kind: "chosen", name });
   }
 
   function tile(name) {
@@ -55,7 +56,7 @@ function render({ model, el }) {
       button.tabIndex = on || (!known && i === 0) ? 0 : -1;
       button.disabled = model.get("disabled");
     });
-    chosen.textContent = value ? (model.get("captions")[value] ?? value) : "";
+    chosen.textContent = value ? (model.get("captions")[value] ?? value) : "none";
     chosen.title = chosen.textContent;
     el.querySelectorAll(".nst-file button, .nst-path").forEach((part) => (part.disabled = model.get("disabled")));
     if (path && /[\\/.]/.test(value)) path.value = value;

@@ -4,9 +4,10 @@ function render({ model, el }) {
   const label = element("span", { class: "nst-label", title: model.get("help") }, model.get("label"));
   const kind = element("select", { "aria-label": `${model.get("label")}: kind of layer`, title: "which layers to offer" });
   for (const name of ["relu", "conv", "pool"]) kind.append(element("option", {}, name));
+  const chosen = element("span", { class: "nst-chosen" });
   const rows = element("div", { class: "nst-layers", role: "group", "aria-label": model.get("label") });
   el.classList.add("nst-layer-choice");
-  el.append(element("div", { class: "nst-head" }, label, kind), rows);
+  el.append(element("div", { class: "nst-head" }, label, chosen, kind), rows);
 
   function toggle(name) {
     const before = model.get("value");
@@ -19,6 +20,7 @@ function render({ model, el }) {
     const value = model.get("value");
     const shown = model.get("options").filter((name) => name.startsWith(kind.value) || value.includes(name));
     const focused = rows.contains(document.activeElement) && document.activeElement.textContent;
+    chosen.textContent = value.length ? "" : "none";
     rows.replaceChildren();
     for (const block of "12345") {
       const row = element("div", { class: "nst-block" });

@@ -1,4 +1,4 @@
-// A positive number on a log slider, editable to any value. It is committed when the slider comes to rest.
+// A positive number on a log slider, editable to any value. It is committed when the slider is let go.
 function render({ model, el }) {
   keepKeys(el);
   const [low, high] = [Math.log10(model.get("min")), Math.log10(model.get("max"))];
@@ -9,8 +9,13 @@ function render({ model, el }) {
   const field = element("input", { type: "text", inputmode: "decimal", id, size: 8, ...about });
   const label = element("label", { for: id, class: "nst-label", ...about }, name);
   const ends = element("div", { class: "nst-ends" }, ...model.get("ends").map((text) => element("span", {}, text)));
+  const marks = element("div", { class: "nst-marks", "aria-hidden": "true" });
+  for (const value of model.get("marks")) {
+    const at = `left: ${((Math.log10(value) - low) / (high - low)) * 100}%`;
+    marks.append(element("span", { style: at, title: "Between these marks pictures change most" }, String(value)));
+  }
   el.classList.add("nst-number");
-  el.append(element("div", { class: "nst-head" }, label, field), slider, ends);
+  el.append(element("div", { class: "nst-head" }, label, field), slider, marks, ends);
 
   const round = (value) => Number(value.toPrecision(2));
   const written = (value) => (value !== 0 && (value < 0.01 || value >= 1e7) ? value.toExponential() : String(value));
@@ -35,13 +40,16 @@ function render({ model, el }) {
     field.value = written(value);
     slider.setAttribute("aria-valuetext", written(value));
     fill();
-    clearTimeout(resting);
-    resting = setTimeout(() => commit(value), 250);
   });
-  slider.addEventListener("change", () => commit(round(10 ** slider.value)));
+  slider.addEventListener("change", () => {
+    clearTimeout(resting); // a key that is held down changes it many times
+    resting = setTimeout(() => commit(round(10 ** slider.value)), 250);
+  });
   field.addEventListener("change", () => {
     const value = Number(field.value.trim().replace(",", "."));
-    if (field.value.trim() && Number.isFinite(value) && value >= 0) commit(value);
+    const number = field.value.trim() && Number.isFinite(value) && value >= 0;
+    if (number) commit(value);
+    else model.send({ kind: "nonsense", text: field.value });
     show();
   });
   for (const trait of ["value", "disabled"]) model.on(`change:${trait}`, show);

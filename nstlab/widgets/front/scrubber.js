@@ -13,8 +13,9 @@ function render({ model, el }) {
   let beat = null;
   let resting;
 
+  // The last stop is the newest picture, which is followed as it forms.
   function go(index) {
-    model.set("index", index);
+    model.set("index", index >= model.get("frames").length - 1 ? -1 : index);
     model.save_changes();
   }
   function show() {
@@ -39,12 +40,11 @@ function render({ model, el }) {
   play.setAttribute("aria-label", "Play");
   play.addEventListener("click", () => {
     if (beat) return stop();
-    const last = model.get("frames").length - 1;
-    if (model.get("index") < 0 || model.get("index") >= last) go(0);
+    if (model.get("index") < 0) go(0);
     play.textContent = "❚❚";
     play.setAttribute("aria-label", "Pause playing");
     beat = setInterval(() => {
-      if (!el.isConnected || model.get("index") >= model.get("frames").length - 1 || model.get("index") < 0) return stop();
+      if (!el.isConnected || model.get("index") < 0) return stop();
       go(model.get("index") + 1);
     }, BEAT);
   });

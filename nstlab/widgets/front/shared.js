@@ -34,10 +34,14 @@ function showBytes(img, bytes) {
   next.decode().then(show, () => URL.revokeObjectURL(url));
 }
 
-// JupyterLab handles keys before the page does (Enter, arrows, d d); inside the panel they belong to the panel.
+// JupyterLab takes keys before the page does (Enter, arrows, d d); in the panel, its plain buttons included, they
+// belong to the panel. A widget is drawn before it stands in the page.
 function keepKeys(el) {
-  for (const type of ["keydown", "keypress", "keyup"]) el.addEventListener(type, (event) => event.stopPropagation());
-  requestAnimationFrame(() => el.closest(".nst")?.setAttribute("data-lm-suppress-shortcuts", "true"));
+  const root = el.closest(".nst");
+  if (!root) return void requestAnimationFrame(() => keepKeys(el));
+  if (root.hasAttribute("data-lm-suppress-shortcuts")) return;
+  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  for (const type of ["keydown", "keypress", "keyup"]) root.addEventListener(type, (event) => event.stopPropagation());
 }
 
 async function sendFile(model, file) {
@@ -77,7 +81,8 @@ function fileButton(model, label, title, accept = "image/*") {
     if (input.files.length) sendFile(model, input.files[0]);
     input.value = "";
   });
-  const button = element("button", { type: "button", class: "nst-quiet", title, onclick: () => input.click() }, label);
+  const about = { title, "aria-label": title, onclick: () => input.click() };
+  const button = element("button", { type: "button", class: "nst-quiet", ...about }, label);
   return element("span", { class: "nst-file" }, button, input);
 }
 

@@ -1,5 +1,7 @@
-// The picture in the middle: alone, against the content with a divider, or beside content and style.
-const VIEWS = { picture: "Picture", divider: "Compare", together: "Side by side" };
+// The picture in the middle: alone, against another one with a divider or in turns, or beside content and style.
+// The other one is the content, or a picture that was pinned: a frame, or another run's.
+const VIEWS = { picture: "Picture", divider: "Compare", blink: "Blink", together: "Side by side" };
+const BLINK = 700; // milliseconds a picture
 
 function render({ model, el }) {
   keepKeys(el);
@@ -12,15 +14,18 @@ function render({ model, el }) {
   arrowKeys(views, "[role=radio]");
   const zoom = element("button", { type: "button", class: "nst-quiet", title: "One picture pixel per screen pixel" }, "100 %");
   zoom.addEventListener("click", () => set("zoomed", !model.get("zoomed")));
+  const pinnedBytes = () => model.get("pinned_picture")?.byteLength ?? 0;
+  const pin = element("button", { type: "button", class: "nst-quiet" });
+  pin.addEventListener("click", () => model.send({ kind: pinnedBytes() ? "unpin" : "pin" }));
   const caption = element("span", { class: "nst-caption", "aria-live": "off" });
-  const bar = element("div", { class: "nst-viewbar" }, views, caption, zoom);
+  const bar = element("div", { class: "nst-viewbar" }, views, caption, pin, zoom);
 
   const result = element("img", { class: "nst-result", alt: "the picture that is being painted", draggable: "false" });
-  const before = element("img", { class: "nst-before", alt: "the content picture", draggable: "false" });
+  const before = element("img", { class: "nst-before", draggable: "false" });
   const divider = element("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, class: "nst-divider" });
-  divider.setAttribute("aria-label", "Divider between content, left, and result, right");
   const line = element("div", { class: "nst-line" });
-  const canvas = element("div", { class: "nst-canvas" }, result, before, line, divider);
+  const which = element("div", { class: "nst-which" });
+  const canvas = element("div", { class: "nst-canvas" }, result, before, line, divider, which);
   const [content, style] = ["content", "style"].map((name) => element("img", { alt: `the ${name} picture` }));
   const beside = [content, style].map((img, i) =>
     element("figure", { class: "nst-beside" }, img, element("figcaption", {}, ["content", "style"][i])),
@@ -50,20 +55,55 @@ function render({ model, el }) {
     stage.style.setProperty("--ratio", `${width} / ${height}`);
     stage.style.setProperty("--slimness", width / height);
     stage.style.setProperty("--pixels", `${width}px`);
+    const pinned = pinnedBytes() > 0;
+    const other = pinned ? model.get("pinned_caption") : "content";
     caption.textContent = model.get("caption");
+    pin.textContent = pinned ? "Unpin" : "Pin";
+    pin.title = pinned ? `Compare with the content again, not with ${other}` : "Keep this picture, to compare others with it";
+    before.alt = pinned ? `the pinned picture: ${other}` : "the content picture";
+    divider.setAttribute("aria-label", `Divider between ${other}, left, and ${model.get("caption")}, right`);
+    el.dataset.other = other;
+    if (view === "divider") which.textContent = `${other} ◂ ▸ ${model.get("caption")}`;
+    blink();
+  }
+  let turn = null;
+  function blink() {
+    const on = model.get("view") === "blink";
+    if (on && turn === null) turn = setInterval(beat, BLINK);
+    if (!on) {
+      clearInterval(turn);
+      turn = null;
+      canvas.classList.remove("nst-other-turn");
+    }
+  }
+  function beat() {
+    if (!el.isConnected) return clearInterval(turn);
+    const other = canvas.classList.toggle("nst-other-turn");
+    which.textContent = other ? el.dataset.other : model.get("caption");
   }
   const cut = () => canvas.style.setProperty("--cut", `${divider.value}%`);
   divider.addEventListener("input", cut);
   const pictures = () => {
     showBytes(content, model.get("content_picture"));
-    showBytes(before, model.get("content_picture"));
+    showBytes(before, model.get(pinnedBytes() ? "pinned_picture" : "content_picture"));
     showBytes(style, model.get("style_picture"));
   };
-  for (const name of ["view", "zoomed", "shape", "caption"]) model.on(`change:${name}`, arrange);
-  for (const name of ["content", "style"]) model.on(`change:${name}_picture`, pictures);
+  const arranged = ["view", "zoomed", "shape", "caption", "pinned_picture", "pinned_caption"];
+  for (const name of arranged) model.on(`change:${name}`, arrange);
+  for (const name of ["content", "style", "pinned"]) model.on(`change:${name}_picture`, pictures);
+  model.on("msg:custom", (message) => message.kind === "look" && el.scrollIntoView({ block: "nearest" }));
   model.on("change:result_picture", () => showBytes(result, model.get("result_picture")));
-  model.on("comm_live_update", () => (lost.hidden = false));
-  model.on("comm:close", () => (lost.hidden = false));
+  function lose() {
+    lost.hidden = false;
+    for (const part of el.closest(".nst")?.querySelectorAll(".nst-bar, .nst-settings, .nst-below") ?? []) part.inert = true;
+  }
+  model.on("comm_live_update", lose);
+  model.on("comm:close", lose);
+  const watch = setInterval(() => {
+    if (!el.isConnected || !lost.hidden) return clearInterval(watch);
+    const kernel = model.widget_manager?.kernel; // undefined outside of JupyterLab, which does not tell of a shutdown
+    if (kernel === null || kernel?.isDisposed || kernel?.status === "dead") lose();
+  }, 2000);
   cut();
   arrange();
   pictures();
