@@ -213,16 +213,20 @@ class Settings(BaseModel):
         >>> Settings(k_S=1000, k_S_changes="40:300").with_k_S_from(60, 5).k_S_changes
         ((40, 300.0), (60, 5.0))
         """
-        earlier = tuple(change for change in self.k_S_changes if change[0] < iteration)
         if iteration == 0:
             return self.with_(k_S=k_S, k_S_changes=())
+        earlier = self.up_to(iteration).k_S_changes
         settings = self.with_(k_S_changes=earlier)
         return settings if settings.k_S_at(iteration) == k_S else self.with_(k_S_changes=(*earlier, (iteration, k_S)))
 
+    def up_to(self, iteration: int) -> Settings:
+        """These settings for a run of so many iterations: a k_S that is changed there or later shapes no picture."""
+        changes = tuple(change for change in self.k_S_changes if change[0] < iteration)
+        return self.with_(iterations=iteration, k_S_changes=changes)
+
     def of_picture(self, iteration: int) -> Settings:
         """Only the settings that shape the picture at an iteration, as stored inside a PNG."""
-        changes = tuple(change for change in self.k_S_changes if change[0] < iteration)
-        return self.with_(iterations=iteration, k_S_changes=changes, frame_every=None, device="auto")
+        return self.up_to(iteration).with_(frame_every=None, device="auto")
 
     @property
     def command(self) -> str:

@@ -194,7 +194,7 @@ class Run(RunFolder):
     def steps(self, ready: tuple[Objective, torch.Tensor] | None = None) -> Iterator[Step]:
         """Like advance(), but yields each new step once it is recorded. Closing the generator stores a checkpoint.
 
-        ready: the result of `set_up(self.settings)`, if you have it already.
+        ready: the result of `set_up(self.settings)`, if you have it already; it stays as it is.
         Raises RequestError before anything is written (a bad picture, an out/ that cannot be written, another process
         on this run), and RunError later (a loss that is not finite, a full disk); what is stored stays.
         """
@@ -206,7 +206,7 @@ class Run(RunFolder):
         if whole is None or whole < self.settings.iterations:
             yield from self._go_on(objective, x.detach().clone().requires_grad_())
         if self.picture is None:
-            yield from self._paint_again(objective, x)
+            yield from self._paint_again(objective, x.detach().clone().requires_grad_())
 
     def _go_on(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
         optimizer = make_optimizer(x, self.settings)

@@ -87,8 +87,7 @@ class Panel(w.VBox):
             return self.settings
         if self.worker.busy:
             return run.settings
-        changes = tuple(change for change in run.settings.k_S_changes if change[0] < iteration)
-        return run.settings.with_(iterations=iteration, k_S_changes=changes)
+        return run.settings.up_to(iteration)
 
     @property
     def run(self) -> Run | None:

@@ -150,6 +150,5 @@ class Worker:
         same = {name: Settings.model_fields[name].default for name in names_where(rebuilds=False)}
         key = run.settings.with_(**same)
         if self._ready is None or self._ready[0] != key:
-            objective, x = set_up(run.settings)
-            self._ready = (key, objective, x.detach().clone())
-        return self._ready[1], self._ready[2].clone().requires_grad_()
+            self._ready = (key, *set_up(run.settings))
+        return self._ready[1:]

@@ -87,6 +87,15 @@ def wait_for(reached: list) -> None:
         time.sleep(0.005)
 
 
+def paused_at(bench: Panel, iteration: int) -> None:
+    """Start the run and pause it at an iteration."""
+    reached = held_at(bench, iteration)
+    bench.start()
+    wait_for(reached)
+    bench.pause()
+    until(bench, "paused")
+
+
 def test_every_setting_has_a_control_with_a_label_and_a_description(bench):
     assert set(bench.controls) == set(lab.Settings.model_fields) - {"k_S_changes"}
     for name, control in bench.controls.items():
@@ -111,11 +120,7 @@ def test_a_run_of_the_panel_is_the_run_of_everywhere(bench, tmp_path):
 
 
 def test_pause_resume_step_and_stop(bench, tmp_path):
-    reached = held_at(bench, 3)
-    bench.start()
-    wait_for(reached)
-    bench.pause()
-    until(bench, "paused")
+    paused_at(bench, 3)
     assert bench.run.iteration == 3 and bench.view.buttons["start"].description == "Resume"
     assert bench.controls["size"].disabled and not bench.controls["k_S"].disabled
     bench.step()
@@ -172,11 +177,7 @@ def test_k_S_changed_while_it_runs(bench, tmp_path, optimizer):
 
 
 def test_k_S_changed_while_paused_and_back_again(bench):
-    reached = held_at(bench, 3)
-    bench.start()
-    wait_for(reached)
-    bench.pause()
-    until(bench, "paused")
+    paused_at(bench, 3)
     first = bench.run.id
     bench.controls["k_S"].value = 5.0
     assert bench.settings.k_S_changes == ((3, 5.0),)

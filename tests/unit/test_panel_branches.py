@@ -11,7 +11,7 @@ import yaml
 
 import nstlab as lab
 from nstlab.widgets import panel, workbench
-from tests.unit.test_panel import SHALLOW, held_at, until, wait_for, with_values
+from tests.unit.test_panel import SHALLOW, held_at, paused_at, wait_for, with_values
 
 
 @pytest.fixture
@@ -102,11 +102,7 @@ def test_k_S_moved_while_it_runs_keeps_the_curves_and_says_from_where(bench):
 
 
 def test_resume_takes_over_what_was_painted_before_the_change(bench, monkeypatch):
-    reached = held_at(bench, 3)
-    bench.start()
-    wait_for(reached)
-    bench.pause()
-    until(bench, "paused")
+    paused_at(bench, 3)
     with_values(bench, k_S=5.0)
     computed = []
     real = bench.worker.on_step
@@ -125,11 +121,7 @@ def test_a_setting_moved_and_moved_back_finds_the_branch(branched):
 
 
 def test_the_scrubbers_last_stop_is_the_newest_iteration(bench):
-    reached = held_at(bench, 4)
-    bench.start()
-    wait_for(reached)
-    bench.pause()
-    until(bench, "paused")
+    paused_at(bench, 4)
     assert bench.display.scrubber.frames == [0, 1, 2, 4] and bench.display.iteration == 4
 
 
