@@ -47,7 +47,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--content", help="The picture to paint: a sample's name or a path.")
-@click.option("--style", help="The picture to take the style from: a sample's name or a path.")
+@click.option("--style", help="The picture to take the style from: a sample's name or a path; or several.")
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting; lists as a,b,c. Repeatable.")
 @out_option
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Take the settings from a run.json or PNG.")
@@ -133,7 +133,10 @@ def _say_memory(settings: Settings) -> None:
 
     (width, height), style = (
         resized(shape_of(find_picture(name)), size)
-        for name, size in ((settings.content, settings.size), (settings.style, settings.style_size or settings.size))
+        for name, size in (
+            (settings.content, settings.size),
+            (max(settings.styles, key=lambda s: min(shape_of(find_picture(s)))), settings.style_size or settings.size),
+        )
     )
     needed, free = memory_needed(settings, height, width, style), memory_free(settings.device)
     say(f"memory    about {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free")
@@ -216,7 +219,7 @@ def runs(out: Path | None) -> None:
             elif state in ("running", "complete"):
                 state = "incomplete"
             done = f"{reached if reached is not None else 0} of {s.iterations}"
-            pictures = [Path(name).stem[:14] for name in (s.content, s.style)]
+            pictures = [name[:14] for name in (Path(s.content).stem, "+".join(Path(style).stem for style in s.styles))]
             size = sum(file.lstat().st_size for file in folder.rglob("*")) / 1e6
             k_S = "→".join(f"{k_S:g}" for k_S in (s.k_S, *(k_S for _, k_S in s.k_S_changes[-1:])))
             loss = "-" if last is None else f"{last:.4g}"

@@ -56,8 +56,8 @@ OTHER_FILES = (
 RAW_ENDINGS = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
 
 
-def decode(path: Path, size: int | None = None) -> Image.Image:
-    """The picture in a file as 8-bit RGB: upright, in sRGB, transparent parts over white.
+def decode(path: Path, size: int | None = None, behind: str = "white") -> Image.Image:
+    """The picture in a file as 8-bit RGB: upright, in sRGB, transparent parts over the colour `behind`.
 
     Any colour profile is applied, also grey, CMYK and Lab ones. Grey, palette and 16-bit pictures become RGB.
     size: the longer side that is wanted, in pixels; a picture of more than 20 megapixels is then shrunk while it is
@@ -67,7 +67,7 @@ def decode(path: Path, size: int | None = None) -> Image.Image:
     with _one_line(path), open_regular(path) as file, _quiet(file):
         picture = _opened(file, path)
         _check_pixels(picture, size)
-        return _to_rgb(picture, file, size)
+        return _to_rgb(picture, file, size, behind)
 
 
 def profile_of(path: Path) -> str | None:
@@ -177,7 +177,7 @@ def _check_pixels(picture: Image.Image, size: int | None) -> None:
         raise RequestError(f"claims {width} x {height} pixels, more than {MOST_PIXELS:,}")
 
 
-def _to_rgb(picture: Image.Image, file: BinaryIO, size: int | None) -> Image.Image:
+def _to_rgb(picture: Image.Image, file: BinaryIO, size: int | None, behind: str) -> Image.Image:
     profile, orientation = _profile(picture), _orientation(picture)
     if picture.format == "TIFF" and _bits(picture) > 8:
         picture = _deep_tiff(file)
@@ -197,7 +197,7 @@ def _to_rgb(picture: Image.Image, file: BinaryIO, size: int | None) -> Image.Ima
     picture = _to_srgb(picture, profile)
     if alpha is not None:
         picture.putalpha(alpha)
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, behind), picture).convert("RGB")
     return picture
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from nstlab.errors import RequestError
-from nstlab.images import load_image
+from nstlab.images import load_image, load_styles
 from nstlab.metrics import colour_distance, rmse, similarity
 from nstlab.network import VGG19
 from nstlab.optimise import (
@@ -110,14 +110,27 @@ class Seen:
 
 
 class Judge:
-    """The full network with the targets of one content and one style picture; judges any number of results."""
+    """The full network with the targets of one content and its styles; judges any number of results.
+
+    It sees the pictures as they are and whole, whatever colours or masks the run had.
+    """
 
     def __init__(self, settings: Settings, net: VGG19 | None = None) -> None:
         """net: the full network, if it is loaded already. Raises RequestError for a missing picture."""
         self.settings = plain = unreduced(settings)
         self.net = net if net is not None else load_network(plain.with_(convolution="auto", precision="float32"))
         self.content = self.see(load_image(plain.content, plain.size))
-        self.style = self.see(load_image(plain.style, plain.style_size or plain.size))
+        self.styles = [self.see(style) for style in load_styles(plain)]
+
+    @property
+    def style(self) -> Seen:
+        """The style picture, the first of several."""
+        return self.styles[0]
+
+    def to_styles(self, compare: Callable[[Seen], float]) -> float:
+        """The mean of a comparison with each style, by the styles' proportions."""
+        pairs = zip(self.settings.proportions, self.styles, strict=True)
+        return sum(v * compare(style) for v, style in pairs if v > 0)
 
     @torch.no_grad()
     def see(self, image: torch.Tensor) -> Seen:
@@ -157,8 +170,11 @@ class Metric:
 def _full_total(result: Seen, judge: Judge, _: Seen | None) -> float:
     s, F = judge.settings, result.activations
     contents = [content_loss(F[l], judge.content.activations[l]) for l in s.content_layers]
-    styles = [style_loss(gram(F[l]), gram(judge.style.activations[l])) for l in s.style_layers]
-    return float(sum(contents) / max(len(contents), 1) + s.k_S_at(s.iterations) * sum(styles))
+
+    def style(seen: Seen) -> float:
+        return float(sum(style_loss(gram(F[l]), gram(seen.activations[l])) for l in s.style_layers))
+
+    return float(sum(contents) / max(len(contents), 1) + s.k_S_at(s.iterations) * judge.to_styles(style))
 
 
 def _mean_to(
@@ -172,10 +188,15 @@ def _mean_to(
 
     def of(result: Seen, judge: Judge, reference: Seen | None) -> float:
         s = judge.settings
-        other = reference if target == "reference" else getattr(judge, target)
         those = layers or (s.content_layers if target == "content" else s.style_layers)
-        values = [compare(result.activations[l], other.activations[l], s.seed) for l in those]
-        return float(torch.tensor(values, dtype=torch.float64).mean())
+
+        def mean(other: Seen) -> float:
+            values = [compare(result.activations[l], other.activations[l], s.seed) for l in those]
+            return float(torch.tensor(values, dtype=torch.float64).mean())
+
+        if target == "style":
+            return judge.to_styles(mean)
+        return mean(judge.content if target == "content" else reference)
 
     return of
 
@@ -214,7 +235,7 @@ METRICS = {
     "agreement": Metric("on/off agreement with the content", _mean_to("content", _agreement), higher=True),
     "colour": Metric(
         "colour distance to the style (grey levels)",
-        lambda result, judge, reference: colour_distance(result.picture, judge.style.picture),
+        lambda result, judge, reference: judge.to_styles(lambda s: colour_distance(result.picture, s.picture)),
     ),
     "content_ssim": Metric(
         "SSIM to the content picture",
@@ -283,9 +304,13 @@ def score(image: torch.Tensor, judge: Judge, style_loss: str) -> float:
     """
     of = STYLE_LOSSES[style_loss]
     layers, seed = judge.settings.style_layers, judge.settings.seed
-    targets = {l: of.statistic(judge.style.activations[l], seed) for l in layers}
+
+    def distance(those: Seen, style: Seen) -> float:
+        pairs = [[of.statistic(seen.activations[l], seed) for seen in (those, style)] for l in layers]
+        return sum(float(of.loss(a, b)) for a, b in pairs)
+
     found, first = (
-        sum(float(of.loss(of.statistic(those.activations[l], seed), targets[l])) for l in layers)
+        judge.to_styles(lambda style, those=those: distance(those, style))
         for those in (judge.see(image), judge.content)
     )
     return found / max(first, 1e-300)

@@ -10,12 +10,14 @@ import logging
 import math
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
+from torch.nn.functional import interpolate
 
 from nstlab.decoding import ENDINGS, MOST_PIXELS, decode, shape_of
 from nstlab.errors import RequestError, unknown
@@ -23,6 +25,7 @@ from nstlab.settings import Settings
 from nstlab.storage import MOST_JSON, Damaged, home, open_regular, parse_json, read_regular, write_whole
 
 SMALLEST_SIDE = 32  # below this, pool5 has no position
+MOST_TINT = 48  # grey levels between a mask's colour channels: JPEG makes a few
 PROVENANCE = "nstlab"  # the keyword of the PNG text chunk that holds the settings
 
 
@@ -47,8 +50,8 @@ def catalogue() -> list[dict[str, str]]:
 def sample_pictures(kind: str | None = None) -> dict[str, Path]:
     """Name -> file of the sample pictures: those in the catalogue, and all others in data/content and data/style.
 
-    `kind` is "content" or "style"; None gives both. A file is named without its ending, dots as underscores; your
-    own file takes precedence over a sample of the same name.
+    `kind` is "content", "style" or "mask"; None gives the first two. A file is named without its ending, dots as
+    underscores; your own file takes precedence over a sample of the same name.
     """
     return {name: files[0] for name, files in _samples(kind).items()}
 
@@ -74,8 +77,8 @@ def _catalogued(file: str) -> Path:
     return Path(found.submodule_search_locations[0]) / name if found else Path(file)
 
 
-def find_picture(name: str | Path) -> Path:
-    """The file that a sample's name or a path stands for. Raises RequestError if there is none."""
+def find_picture(name: str | Path, kind: str | None = None) -> Path:
+    """The file that a sample's name or a path stands for; kind: as in `sample_pictures`. RequestError if none."""
     path = Path(name)
     if path.suffix or path.is_absolute() or len(path.parts) > 1:
         if re.match(r"[A-Za-z]{2,}:/", str(name)):
@@ -89,14 +92,20 @@ def find_picture(name: str | Path) -> Path:
         if not found:
             raise RequestError(f"no picture at {path}")
         return path
-    samples = _samples(None)
+    samples = _samples(kind)
     if str(name) not in samples:
-        raise RequestError(f"{unknown('sample picture', str(name), samples)} (a path needs an ending or a folder)")
+        what = f"sample {kind or 'picture'}"
+        raise RequestError(f"{unknown(what, str(name), samples)} (a path needs an ending or a folder)")
     taken, *others = samples[str(name)]
     if others:
         also = " and ".join(map(str, others))
         logging.getLogger(__name__).warning("%s is the name of %s, too: %s is taken", name, also, taken)
     return taken
+
+
+def picture_files(settings: Settings) -> dict[str, Path]:
+    """The files that `Settings.files` stands for, by role. Raises RequestError for a missing one."""
+    return {role: find_picture(name, "mask" if "mask" in role else None) for role, name in settings.files.items()}
 
 
 def load_image(picture: str | Path, size: int | None = 256, smallest: int = SMALLEST_SIDE) -> torch.Tensor:
@@ -125,12 +134,42 @@ def load_image(picture: str | Path, size: int | None = 256, smallest: int = SMAL
     return (pixels.permute(2, 0, 1)[None].float() / 255).contiguous()  # (1, 3, H, W)
 
 
+def load_mask(picture: str | Path, shape: Sequence[int]) -> torch.Tensor | None:
+    """A mask for a picture of height x width `shape`: (1, 1, H, W) in [0, 1], white is 1; None if it is 1 everywhere.
+
+    A sample mask's name, or a path of a picture of any kind and size; transparent parts are 0. It is brought to the
+    shape by averaging areas, or enlarged bilinearly. Raises RequestError for a picture in colours, of other
+    proportions, or without any white.
+    """
+    path = find_picture(picture, "mask")
+    pixels = torch.from_numpy(np.array(decode(path, None, "black")))  # (h, w, 3)
+    (h, w), (H, W) = pixels.shape[:2], shape
+    if abs(h * W - w * H) > max(H, W, h, w):  # they differ by more than a pixel
+        raise RequestError(f"{path} is a mask of {w} x {h} pixels, which has not the proportions of {W} x {H}")
+    if (pixels.amax(2).int() - pixels.amin(2).int()).max() > MOST_TINT:
+        raise RequestError(f"{path} is in colours: a mask is grey, white is in")
+    if (pixels == 255).all():
+        return None
+    t = pixels.float().mean(2)[None, None] / 255  # (1, 1, h, w)
+    t = interpolate(t, (H, W), mode="area") if h > H else interpolate(t, (H, W), mode="bilinear")
+    if not t.any():
+        raise RequestError(f"{path} is black everywhere: a mask must be white somewhere")
+    return t
+
+
 @dataclass(frozen=True)
 class Pictures:
-    """The content and the style picture of a transfer at one size: (1, 3, H, W) and (1, 3, H', W'), in [0, 1]."""
+    """What a transfer paints from, at one size.
+
+    content: (1, 3, H, W) and styles: (1, 3, H', W') each, in [0, 1]; content_masks, style_masks: one for each style,
+    (1, 1, H, W) and (1, 1, H', W') in [0, 1], None for all of the picture; (): no masks. init: a picture to begin with.
+    """
 
     content: torch.Tensor
-    style: torch.Tensor
+    styles: tuple[torch.Tensor, ...]
+    content_masks: tuple[torch.Tensor | None, ...] = ()
+    style_masks: tuple[torch.Tensor | None, ...] = ()
+    init: torch.Tensor | None = None
 
 
 def load_pictures(settings: Settings, smallest: int = SMALLEST_SIDE) -> list[Pictures]:
@@ -144,14 +183,25 @@ def load_pictures(settings: Settings, smallest: int = SMALLEST_SIDE) -> list[Pic
         style_size = round((settings.style_size or settings.size) * size / settings.size)
         least = SMALLEST_SIDE if size == settings.size else smallest
         try:
-            found.append(
-                Pictures(load_image(settings.content, size, least), load_image(settings.style, style_size, least))
-            )
+            found.append(_load_pictures(settings, size, style_size, least))
         except RequestError as error:
             if size == settings.size:
                 raise
             raise RequestError(f"{error} (at the smallest of scales={settings.scales}; or use fewer)") from None
     return found
+
+
+def _load_pictures(settings: Settings, size: int, style_size: int, least: int) -> Pictures:
+    content = load_image(settings.content, size, least)
+    styles = tuple(load_image(style, style_size, least) for style in settings.styles)
+
+    def masks(names: Sequence[str | None] | None, pictures: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
+        pairs = zip(names or (), pictures, strict=False)
+        return tuple(name and load_mask(name, picture.shape[2:]) for name, picture in pairs)
+
+    of_content = masks(settings.content_masks, [content] * len(styles))
+    init = load_image(settings.init, size, 1) if "init" in settings.files else None
+    return Pictures(content, styles, of_content, masks(settings.style_masks, styles), init)
 
 
 def resized(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
@@ -185,11 +235,25 @@ def smaller(settings: Settings, size: int) -> Settings:
     It uses a single scale, and is never larger than `settings`.
     """
     style_size = settings.style_size or settings.size
-    least = max(least_size(settings.content), least_size(settings.style) * settings.size / style_size)
+    least_style = max(map(least_size, settings.styles))
+    least = max(least_size(settings.content), least_style * settings.size / style_size)
     size = min(max(size, math.ceil(least)), settings.size)
-    in_proportion = max(round(style_size * size / settings.size), least_size(settings.style))
+    in_proportion = max(round(style_size * size / settings.size), least_style)
     chosen = None if settings.style_size is None else in_proportion
     return settings.with_(size=size, style_size=chosen, scales=1)
+
+
+def load_styles(settings: Settings) -> list[torch.Tensor]:
+    """The style pictures at the size at which they are read, (1, 3, H, W) each. Raises RequestError."""
+    return [load_image(style, settings.style_size or settings.size) for style in settings.styles]
+
+
+def side_by_side(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Pictures (1, 3, H, W) next to each other, as high as the lowest of them: one picture, to be looked at."""
+    height = min(picture.shape[2] for picture in pictures)
+    shapes = [(height, max(1, round(p.shape[3] * height / p.shape[2]))) for p in pictures]
+    pairs = zip(pictures, shapes, strict=True)
+    return torch.cat([p if p.shape[2] == height else interpolate(p, s, mode="area") for p, s in pairs], dim=3)
 
 
 def thumbnail(picture: str | Path, side: int) -> Image.Image:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-FAMILIES = ("picture", "optimiser", "layers", "network", "reduction")
+FAMILIES = ("picture", "control", "optimiser", "layers", "network", "reduction")
 """Groups of settings, in the order in which they are shown."""
 
 NAMED = {

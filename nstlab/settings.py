@@ -5,7 +5,6 @@ The command line, the notebooks' parameter cells, the sliders and the sweeps all
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -16,6 +15,7 @@ from nstlab.errors import Contradiction, RequestError, unknown
 from nstlab.knobs import NAMED, Knob, named, setting
 from nstlab.layers import layer_names
 from nstlab.terminal import shell_words
+from nstlab.values import as_text, flattened, name_or_path, split_names
 
 WEIGHTS_FORMATS = ("auto", "torchvision", "caffe", "grey")
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0}
@@ -29,15 +29,22 @@ OTHER_NAMES = {
     **dict.fromkeys(("epochs", "steps", "num_iterations", "num_steps"), "iterations"),
     **dict.fromkeys(("content_image", "content_path"), "content"),
     **dict.fromkeys(("style_image", "style_path"), "style"),
-    "tv_weight": "there is no total variation term",
+    **dict.fromkeys(("tv_weight", "tv_strength"), "k_TV"),
+    **dict.fromkeys(("style_blend_weights", "style_blending"), "style_weights"),
+    **dict.fromkeys(("original_colors", "preserve_color", "color"), "colour (style, matched, luminance, recombined)"),
+    **dict.fromkeys(("mask", "masks", "style_mask", "content_mask"), "content_masks and style_masks"),
     "model": "weights",
 }
 """Another tool's name for a knob -> what to say."""
+
+PATHS_TOO = {"weights": "a .pth or .safetensors file", "init": "a picture"}
+"""Settings whose value may also be the path of a file."""
 
 _PATH = {"rebuilds": False}
 _EXTENT = {"shapes": False, "rebuilds": False}
 _OPTIMISER = {"family": "optimiser", "rebuilds": False}
 _NETWORK = {"family": "network"}
+_CONTROL = {"family": "control"}
 _REDUCTION = {"family": "reduction"}
 
 
@@ -55,7 +62,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     content: str = setting("astronaut", "the picture to paint: a sample's name or a path", judged=True)
-    style: str = setting("swirl", "the picture to take the style from: a sample's name or a path", judged=True)
+    style: str | tuple[str, ...] = setting(
+        "swirl", "the picture to take the style from: a sample's name or a path; or several", judged=True
+    )
+    style_weights: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] | None = setting(
+        None, "how much each style counts, brought to a sum of 1; none: equally", **_CONTROL, judged=True
+    )
+    content_masks: tuple[str | None, ...] | None = setting(
+        None, "where in the content each style is painted, white is in: a picture a style, or none", **_CONTROL
+    )
+    style_masks: tuple[str | None, ...] | None = setting(
+        None, "from where in its picture each style is taken, white is in: a picture a style, or none", **_CONTROL
+    )
+    colour: Literal["style", "matched", "luminance", "recombined"] = setting(
+        "style", "whose colours the result has (see nstlab.optimise.colour)", **_CONTROL
+    )
     size: int = setting(256, "the longer side of the result", "pixels", judged=True, ge=32, le=8192)
     style_size: int | None = setting(
         None, "the longer side of the style picture; none: `size`", "pixels", **_NETWORK, judged=True, ge=32, le=8192
@@ -69,10 +90,14 @@ class Settings(BaseModel):
         ge=0,
         le=1e12,
     )
+    k_TV: float = setting(
+        0.0, "the weight of the total variation, which smooths; 0 leaves it out", **_CONTROL, term="tv", ge=0, le=1e12
+    )
+    tv: Literal["l1", "l2"] = setting("l1", "total variation: of absolute or of squared differences", **_CONTROL)
     k_S_changes: tuple[tuple[int, Annotated[float, Field(ge=0, le=1e12)]], ...] = setting(
         (), "k_S from given iterations on, if it was changed during the run: 40:300,80:10", **_PATH
     )
-    init: str = setting("content", "the initial value: the picture at iteration 0")
+    init: str = setting("content", "the initial value, the picture at iteration 0: a name, or the path of a picture")
     iterations: int = setting(
         300, "the iteration to reach; stored ones are not computed again", "iterations", **_EXTENT, ge=0, le=10**7
     )
@@ -92,8 +117,11 @@ class Settings(BaseModel):
         family="layers",
         judged=True,
     )
-    style_layer_weights: tuple[float, ...] | Literal["balanced"] | None = setting(
-        None, "one weight per style layer; none: 1 each; balanced: each layer's Gram counts equally", family="layers"
+    style_layer_weights: tuple[float, ...] | tuple[tuple[float, ...], ...] | Literal["balanced"] | None = setting(
+        None,
+        "one weight per style layer; none: 1 each; balanced: each layer's Gram counts equally; "
+        "several styles may have their own: 1:1:0,0:0:1",
+        family="layers",
     )
     style_loss: str = setting(
         "gram", "how the styles of two activations are compared (see nstlab.optimise.losses)", **_NETWORK
@@ -101,6 +129,9 @@ class Settings(BaseModel):
     content_loss: str = setting("l2", "how two activations are compared: by squares or absolute values", **_NETWORK)
     pooling: Literal["max", "average"] = setting(
         "max", "how the network halves the resolution", **_NETWORK, judged=True
+    )
+    padding: Literal["zeros", "replicate"] = setting(
+        "zeros", "what a convolution sees outside the picture: zeros, or the border's own values", **_NETWORK
     )
     weights: str = setting(
         "original-8bit", "the network: original-8bit, torchvision, random, or a path", **_NETWORK, judged=True
@@ -229,13 +260,42 @@ class Settings(BaseModel):
         return self.up_to(iteration).with_(frame_every=None, device="auto")
 
     @property
+    def styles(self) -> tuple[str, ...]:
+        """The style pictures, one or several."""
+        return (self.style,) if isinstance(self.style, str) else self.style
+
+    @property
+    def proportions(self) -> tuple[float, ...]:
+        """v_j, how much each style counts; they sum to 1.
+
+        >>> Settings(style="swirl,waves", style_weights=(3, 1)).proportions
+        (0.75, 0.25)
+        """
+        chosen = self.style_weights or (1.0,) * len(self.styles)
+        return tuple(weight / sum(chosen) for weight in chosen)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The pictures that a run reads, by role: content, style, style_2, ..., masks, and init if it is a path.
+
+        >>> Settings(style="swirl,waves", content_masks="sky,none").files
+        {'content': 'astronaut', 'style': 'swirl', 'style_2': 'waves', 'content_mask_1': 'sky'}
+        """
+        found = {"content": self.content}
+        found |= {"style" if j == 1 else f"style_{j}": name for j, name in enumerate(self.styles, start=1)}
+        for role in ("content_mask", "style_mask"):
+            masks = enumerate(getattr(self, f"{role}s") or (), start=1)
+            found |= {f"{role}_{j}": mask for j, mask in masks if mask is not None}
+        return found | ({"init": self.init} if Path(self.init).is_absolute() else {})
+
+    @property
     def command(self) -> str:
         """The command line that computes these settings.
 
         >>> print(Settings(k_S=300).command)
         nstlab run --content astronaut --style swirl --set k_S=300
         """
-        words = ["nstlab", "run", "--content", self.content, "--style", self.style]
+        words = ["nstlab", "run", "--content", self.content, "--style", as_text(self.style)]
         for name, value in self.changed().items():
             if name not in ("content", "style"):
                 words += ["--set", f"{name}={as_text(value)}"]
@@ -245,10 +305,17 @@ class Settings(BaseModel):
         """The weights of the loss terms at an iteration, by name; content's is 1.
 
         >>> Settings(k_S=300).term_weights()
-        {'content': 1.0, 'style': 300.0}
+        {'content': 1.0, 'style': 300.0, 'tv': 0.0}
         """
         weights = {"content": 1.0} | {knob(name).term: getattr(self, name) for name in names_where(term=True)}
         return weights | {"style": self.k_S_at(iteration)}
+
+    @property
+    def terms_off(self) -> frozenset[str]:
+        """The loss terms that are left out: their weight is 0, as it is by default."""
+        fields = type(self).model_fields
+        knobs = [name for name in names_where(term=True) if fields[name].default == 0 == getattr(self, name)]
+        return frozenset(knob(name).term for name in knobs)
 
     def terms_in(self, columns: Iterable[str]) -> dict[str, str]:
         """The terms among the columns of a history, each with a figure's label for it, weight included.
@@ -280,17 +347,39 @@ class Settings(BaseModel):
             raise ValueError("the iterations of the changes must start at 1 or later and increase")
         return changes
 
-    @field_validator("content_layers", "style_layers", "style_layer_weights", "reduced_blocks", mode="before")
+    @field_validator(
+        "content_layers", "style_layers", "style_layer_weights", "style_weights", "reduced_blocks", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str) and value != "balanced":
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            parts = tuple(part.strip() for part in value.split(",") if part.strip())
+            return tuple(tuple(part.split(":")) for part in parts) if ":" in value else parts
         return value
+
+    @field_validator("style", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        names = split_names(value)
+        return names[0] if isinstance(names, tuple) and len(names) == 1 else names
+
+    @field_validator("content_masks", "style_masks", mode="before")
+    @classmethod
+    def _masks(cls, value: Any) -> Any:
+        names = split_names(value)
+        names = (names,) if isinstance(names, str) else names
+        return tuple(None if n == "none" else n for n in names) if isinstance(names, (list, tuple)) else names
+
+    @field_validator("content_masks", "style_masks")
+    @classmethod
+    def _some_mask(cls, masks: tuple[str | None, ...] | None) -> tuple[str | None, ...] | None:
+        masks = tuple(mask and name_or_path(mask) for mask in masks or ())
+        return masks if any(masks) else None
 
     @field_validator("style_layer_weights")
     @classmethod
     def _not_negative(cls, weights: Any) -> Any:
-        if isinstance(weights, tuple) and min(weights, default=0.0) < 0:
+        if isinstance(weights, tuple) and min(flattened(weights), default=0.0) < 0:
             raise ValueError("must not be negative")
         return weights
 
@@ -306,8 +395,13 @@ class Settings(BaseModel):
 
     @field_validator("content", "style", "weights")
     @classmethod
-    def _absolute(cls, value: str) -> str:
-        return _name_or_path(value)
+    def _absolute(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return name_or_path(value) if isinstance(value, str) else tuple(map(name_or_path, value))
+
+    @field_validator("init")
+    @classmethod
+    def _initial_picture(cls, value: str) -> str:
+        return name_or_path(value)
 
     @field_validator(*NAMED)
     @classmethod
@@ -316,10 +410,10 @@ class Settings(BaseModel):
         name = info.field_name
         if value == cls.model_fields[name].default or value in (known := named(name)):
             return value
-        if name == "weights":
+        if name in PATHS_TOO:
             if Path(value).is_absolute():
                 return value
-            raise ValueError(f"{unknown(name, value, known)} (or the path of a .pth or .safetensors file)")
+            raise ValueError(f"{unknown(name, value, known)} (or the path of {PATHS_TOO[name]})")
         raise ValueError(str(unknown(name.replace("_", " "), value, known)))
 
     def size_at(self, iteration: int) -> int:
@@ -341,8 +435,24 @@ class Settings(BaseModel):
         if self.weights_format != "auto" and not Path(self.weights).is_absolute():
             raise ValueError(f"weights_format = {self.weights_format}: needs weights = the path of a file")
         weights = self.style_layer_weights
-        if isinstance(weights, tuple) and len(weights) != len(self.style_layers):
-            raise ValueError(f"{len(weights)} style_layer_weights for {len(self.style_layers)} style layers")
+        if isinstance(weights, tuple):
+            rows = weights if weights and isinstance(weights[0], tuple) else (weights,)
+            if len(rows) not in (1, len(self.styles)):
+                raise ValueError(f"style_layer_weights of {len(rows)} styles for {len(self.styles)}")
+            for row in rows:
+                if len(row) != len(self.style_layers):
+                    raise ValueError(f"{len(row)} style_layer_weights for {len(self.style_layers)} style layers")
+        return self
+
+    @model_validator(mode="after")
+    def _one_a_style(self) -> Settings:
+        """What is given for each style is given for every one."""
+        for name in ("style_weights", "content_masks", "style_masks"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.styles):
+                raise ValueError(f"{len(given)} {name} for {len(self.styles)} style(s): {', '.join(self.styles)}")
+        if self.style_weights is not None and not any(self.style_weights):
+            raise ValueError("style_weights are all 0: there is no style (style_layers= leaves the style loss out)")
         return self
 
     @model_validator(mode="after")
@@ -390,43 +500,9 @@ def names_where(**wanted: Any) -> tuple[str, ...]:
     return tuple(n for n in Settings.model_fields if all(fits(getattr(knob(n), k), v) for k, v in wanted.items()))
 
 
-def as_text(value: Any) -> str:
-    """A setting's value as `Settings.from_text` reads it.
-
-    >>> as_text([0.5, 2.0]), as_text([[40, 300.0], [80, 10.0]]), as_text(None)
-    ('0.5,2', '40:300,80:10', 'none')
-    """
-    if value is None:
-        return "none"
-    if isinstance(value, (list, tuple)):
-        return ",".join(
-            ":".join(map(as_text, part)) if isinstance(part, (list, tuple)) else as_text(part) for part in value
-        )
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)
-
-
 def _may_be_none(name: str) -> bool:
     field = Settings.model_fields.get(name)
     return field is not None and type(None) in get_args(field.annotation)
-
-
-def _name_or_path(value: str) -> str:
-    """A bare word is a name and stays; anything with a folder or an ending is a path and becomes absolute."""
-    if not value or "\0" in value:
-        raise ValueError("give a name or a path")
-    if re.match(r"[A-Za-z]{2,}://", value):
-        raise ValueError(f"{value[:80]} is a web address: download the file and give its path")
-    try:
-        value.encode()
-        path = Path(value).expanduser()
-    except UnicodeEncodeError:
-        raise ValueError("the file's name is not valid UTF-8: rename it") from None
-    except RuntimeError as error:  # ~somebody unknown
-        raise ValueError(str(error)) from None
-    is_path = path.suffix or path.is_absolute() or len(path.parts) > 1 or value.startswith((".", "~"))
-    return str(path.absolute()) if is_path else value
 
 
 def _one_line(fault: dict[str, Any]) -> str:

@@ -51,8 +51,7 @@ def gradient_shares_along(settings: Settings, iterations: Sequence[int]) -> tupl
     tables = []
     for step in steps(objective, x, make_optimizer(x, settings), settings):
         if step.iteration in iterations:
-            seen = objective.net.prepare(step.image.to(objective.net.mean))
-            table = gradient_shares(objective, seen, settings.term_weights(step.iteration))
+            table = gradient_shares(objective, x, settings.term_weights(step.iteration))
             tables.append(table.rename_axis("term").reset_index().assign(iteration=step.iteration))
     columns = ["iteration", "term", "norm", "share", "projection"]
     return pd.concat(tables, ignore_index=True)[columns], step.image

@@ -8,7 +8,7 @@ sparse_gradients.py  gradients of which only the strongest entries are passed ba
 device.py            the device to compute on
 """
 
-from nstlab.network.convolution import Kernels, algorithm, convolve, is_fast, nnpack
+from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
 from nstlab.network.device import choose_device
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.vgg19 import VGG19, Layer, describe_layers, load_vgg19, vgg19_layers

@@ -19,12 +19,19 @@ AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the work
 WINOGRAD_FROM = 64  # weights per position; with more, NNPACK loses: it transforms its kernels on every call
 
 
-def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """A 3x3 convolution with a border of zeros: (1, C, H, W), (N, C, 3, 3), (N,) -> (1, N, H, W).
+def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, padding: str = "zeros") -> torch.Tensor:
+    """A 3x3 convolution: (1, C, H, W), (N, C, 3, 3), (N,) -> (1, N, H, W); padding: "zeros" or "replicate".
 
     It is torch's, for any device and floating type: the reference for the fast paths.
     """
-    return conv2d(x, weight, bias, padding=1)
+    if padding == "zeros":
+        return conv2d(x, weight, bias, padding=1)
+    return conv2d(bordered(x, padding), weight, bias)
+
+
+def bordered(x: torch.Tensor, padding: str) -> torch.Tensor:
+    """(1, C, H, W) with one position more on each side, (1, C, H + 2, W + 2): zeros, or the border's own values."""
+    return pad(x, (1, 1, 1, 1), mode="constant" if padding == "zeros" else padding)
 
 
 def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.errors import RequestError, unknown
 from nstlab.layers import convolutions, layer_names
-from nstlab.network.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, convolve, is_fast
+from nstlab.network.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, bordered, convolve, is_fast
 from nstlab.network.device import choose_device
 from nstlab.network.sparse_gradients import keep_strongest
 from nstlab.network.weights import Weights, read_weights
@@ -84,7 +84,8 @@ class VGG19(nn.Module):
 
     pooling: "max" or "average"; convolution: "auto", or "plain" for torch's own functions one by one (the reference
     for the fast path; see `nstlab.network.convolution`); precision: of the convolutions, "float32", "tf32" (CUDA)
-    or "bfloat16"; activations have the floating type of the weights.
+    or "bfloat16"; activations have the floating type of the weights; padding: what convolutions see outside the
+    picture, "zeros", or "replicate" for the border's own values.
 
     >>> net = load_vgg19("random", device="cpu")
     >>> net(net.prepare(torch.rand(1, 3, 32, 48)), keep=["relu3_1"])["relu3_1"].shape
@@ -92,10 +93,15 @@ class VGG19(nn.Module):
     """
 
     def __init__(
-        self, weights: Weights, pooling: str = "max", convolution: str = "auto", precision: str = "float32"
+        self,
+        weights: Weights,
+        pooling: str = "max",
+        convolution: str = "auto",
+        precision: str = "float32",
+        padding: str = "zeros",
     ) -> None:
         super().__init__()
-        self.pooling, self.convolution, self.precision = pooling, convolution, precision
+        self.pooling, self.convolution, self.precision, self.padding = pooling, convolution, precision, padding
         self._prepared: dict[str, Convolution] = {}
         self.sha256 = weights.sha256
         self.read_as = f"{weights.format}: {weights.found}" if weights.format else ""  # for the user's own file
@@ -130,6 +136,11 @@ class VGG19(nn.Module):
         net.convolution = "plain"
         return net
 
+    def remade(self, weights: Weights) -> VGG19:
+        """A network like this one, on its device, with other weights."""
+        made = VGG19(weights, self.pooling, self.convolution, self.precision, self.padding)
+        return made.to(self.mean).eval()
+
     def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """One function of the sequence: layer `name` applied to the output of the previous layer."""
         kind = self.layer(name).kind
@@ -141,6 +152,11 @@ class VGG19(nn.Module):
         return max_pool2d(x, 2) if self.pooling == "max" else avg_pool2d(x, 2)
 
     def _convolve(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        if self.padding == "replicate":  # one position more on each side, whose own output is cut off again
+            return self._convolve_zeros(name, bordered(x, self.padding))[:, :, 1:-1, 1:-1]
+        return self._convolve_zeros(name, x)
+
+    def _convolve_zeros(self, name: str, x: torch.Tensor) -> torch.Tensor:
         if self._is_fast(x):
             return Convolve.apply(x, self._prepare_convolution(name))
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
@@ -201,6 +217,9 @@ class VGG19(nn.Module):
                 x = self.apply_layer(name, x)
             return x
         if names[-1].startswith("relu"):
+            if self.padding == "replicate":
+                y = ConvolveRelu.apply(bordered(x, self.padding), self._prepare_convolution(names[0]), read)
+                return y[:, :, 1:-1, 1:-1].contiguous()
             return ConvolveRelu.apply(x, self._prepare_convolution(names[0]), read)
         return ReluMaxPool.apply(x if names[0].startswith("relu") else self.apply_layer(names[0], x))
 
@@ -222,11 +241,12 @@ def load_vgg19(
     convolution: str = "auto",
     precision: str = "float32",
     weights_format: str = "auto",
+    padding: str = "zeros",
 ) -> VGG19:
     """VGG19 with named weights or those of a file (see `nstlab.network.read_weights`, also for weights_format).
 
-    pooling, convolution, precision: see `VGG19`. On a CUDA device the weights are channels-last, as its convolutions
-    prefer, and cuDNN chooses its algorithms by rule, not by timing.
+    pooling, convolution, precision, padding: see `VGG19`. On a CUDA device the weights are channels-last, as its
+    convolutions prefer, and cuDNN chooses its algorithms by rule, not by timing.
     Raises RequestError or RunError if the weights cannot be read.
 
     >>> load_vgg19("random", device="cpu").layers[20].name
@@ -236,11 +256,12 @@ def load_vgg19(
         ("pooling", pooling, ("max", "average")),
         ("convolution", convolution, ("auto", "plain")),
         ("precision", precision, ("float32", "tf32", "bfloat16")),
+        ("padding", padding, ("zeros", "replicate")),
     ):
         if name not in known:
             raise unknown(kind, name, known)
     chosen = choose_device(device)
-    net = VGG19(read_weights(weights, weights_format), pooling, convolution, precision).to(chosen).eval()
+    net = VGG19(read_weights(weights, weights_format), pooling, convolution, precision, padding).to(chosen).eval()
     if chosen.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

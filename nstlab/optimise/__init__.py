@@ -1,6 +1,7 @@
 """The transfer: what is minimised, and how.
 
 losses.py     how activations are compared, for content and style: pure functions
+masks.py, colour.py, smoothness.py  control: where a style goes, whose colours, how rough
 objective.py  the terms of the loss, by name, for one pair of pictures
 initial.py    the picture at iteration 0
 lbfgs.py      the optimiser, written out
@@ -9,7 +10,17 @@ networks.py   the network that the settings ask for, whole or reduced
 memory.py, pace.py  forecasts of memory and time
 """
 
-from nstlab.optimise.descent import Step, check_state, least_side, make_optimizer, set_up, steps, transfer
+from nstlab.optimise.colour import luminance, matched, recombined, to_show
+from nstlab.optimise.descent import (
+    Step,
+    check_state,
+    initial_picture,
+    least_side,
+    make_optimizer,
+    set_up,
+    steps,
+    transfer,
+)
 from nstlab.optimise.initial import INITIAL_VALUES, cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
 from nstlab.optimise.losses import (
@@ -18,6 +29,8 @@ from nstlab.optimise.losses import (
     StyleLoss,
     content_loss,
     firing,
+    gaussian,
+    gaussian_w2_loss,
     gram,
     layer_weights,
     mmd_gaussian_loss,
@@ -26,7 +39,9 @@ from nstlab.optimise.losses import (
     sliced_wasserstein_loss,
     style_loss,
 )
+from nstlab.optimise.masks import weighted
 from nstlab.optimise.memory import computed_layers, is_out_of_memory, memory_free, memory_needed
 from nstlab.optimise.networks import load_network, reduced_network
 from nstlab.optimise.objective import TERMS, Objective, Term, weighted_sum
 from nstlab.optimise.pace import Forecast, first_rate, forecast, measured_rate
+from nstlab.optimise.smoothness import absolute_variation, squared_variation

@@ -8,6 +8,7 @@ checkpoints are kept, and every iteration reads all these pictures: so 20 is the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,12 @@ from torch.nn.functional import interpolate
 
 from nstlab.errors import RunError
 from nstlab.images import Pictures, load_pictures
-from nstlab.network import vgg19_layers
-from nstlab.optimise.initial import initial_value
+from nstlab.network import ORIGINAL_MEAN, vgg19_layers
+from nstlab.optimise.colour import luminance, to_paint_from
+from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
 from nstlab.optimise.memory import one_line_without_memory, prepare_memory
-from nstlab.optimise.networks import load_network, reduced_network
+from nstlab.optimise.networks import load_network, reduced_for
 from nstlab.optimise.objective import Objective
 from nstlab.settings import Settings
 
@@ -47,12 +49,29 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     available, or if there is too little memory.
     """
     pictures = list(pictures or load_pictures(settings, least_side(settings)))
-    content, style = pictures[0].content, pictures[0].style
-    prepare_memory(settings, *content.shape[2:], style=tuple(style.shape[2:]))
-    with one_line_without_memory(settings, *content.shape[2:]):
-        net = reduced_network(load_network(settings), settings, content, style)
-        x = net.prepare(initial_value(settings.init, content, style, settings.seed, net.mean.cpu()).to(net.mean))
+    height, width = pictures[0].content.shape[2:]
+    largest = max((tuple(style.shape[2:]) for style in pictures[0].styles), key=math.prod)
+    prepare_memory(settings, height, width, style=largest)
+    with one_line_without_memory(settings, height, width):
+        net = reduced_for(load_network(settings), settings, pictures[0])
+        x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
         return Objective(net, pictures, settings), x.contiguous().requires_grad_()
+
+
+def initial_picture(
+    settings: Settings, pictures: Pictures, mean: Sequence[float] | torch.Tensor = ORIGINAL_MEAN
+) -> torch.Tensor:
+    """The picture that a transfer begins with, (1, 3, H, W) in [0, 1], before its colours are put back.
+
+    mean: the network's mean pixel. Of several styles, `init="style"` takes the mean, by their proportions.
+    """
+    seen = to_paint_from(pictures, settings.colour)
+    if seen.init is not None:
+        return cover(seen.init, *seen.content.shape[2:])
+    covers = [cover(style, *seen.content.shape[2:]) for style in seen.styles] if len(seen.styles) > 1 else seen.styles
+    style = sum(v * picture for v, picture in zip(settings.proportions, covers, strict=True))
+    picture = initial_value(settings.init, seen.content, style, settings.seed, mean)
+    return luminance(picture).expand(picture.shape) if settings.colour == "luminance" else picture
 
 
 def least_side(settings: Settings) -> int:
@@ -130,7 +149,7 @@ def _steps(
             )
         named = dict(zip(losses, values, strict=True))
         del losses  # and with it the graph, which would fix the size of x
-        yield Step(iteration, objective.net.restore(x.detach()).to("cpu", copy=True), named)
+        yield Step(iteration, objective.shown(x).to("cpu", copy=True), named)
         if iteration < end:
             optimizer.step()
 

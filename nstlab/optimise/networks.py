@@ -18,7 +18,7 @@ CALIBRATION = ("astronaut", "coffee", "rocket", "hubble", "swirl", "waves", "gla
 def load_network(settings: Settings) -> VGG19:
     """The full network that the settings name. Raises RequestError or RunError like `load_vgg19`."""
     s = settings
-    return load_vgg19(s.weights, s.pooling, s.device, s.convolution, s.precision, s.weights_format)
+    return load_vgg19(s.weights, s.pooling, s.device, s.convolution, s.precision, s.weights_format, s.padding)
 
 
 def reduced_network(
@@ -28,19 +28,27 @@ def reduced_network(
     style: torch.Tensor,
     record: dict[str, Selection] | None = None,
 ) -> VGG19:
-    """The network that a run with these settings uses instead of `net`; content and style in [0, 1].
+    """The network that a run with these settings uses instead of `net`; content, style in [0, 1]."""
+    return reduced_for(net, settings, Pictures(content, (style,)), record)
+
+
+def reduced_for(
+    net: VGG19, settings: Settings, pictures: Pictures, record: dict[str, Selection] | None = None
+) -> VGG19:
+    """The network that a run with these settings and pictures uses instead of `net`.
 
     Loads the calibration pictures and computes what `nstlab.reduction.reduced` needs, including its `record`.
     Sensitivity is taken at the average of the two pictures, where both losses pull.
     """
     if settings.reduction is None:
         return net
-    technique, pictures, derivatives = TECHNIQUES[settings.reduction], [], None
+    technique, judging, derivatives = TECHNIQUES[settings.reduction], [], None
     if technique.judges:
         samples = settings.calibration == "samples"
-        pictures = [load_image(name, settings.size) for name in CALIBRATION] if samples else [content, style]
+        pair = [pictures.content, *pictures.styles]
+        judging = [load_image(name, settings.size) for name in CALIBRATION] if samples else pair
     if technique.derives:
-        objective = Objective(net, Pictures(content, style), settings)
-        between = net.prepare(initial_value("average", content, style).to(net.mean))
+        objective = Objective(net, pictures, settings)
+        between = net.prepare(initial_value("average", pictures.content, pictures.styles[0]).to(net.mean))
         derivatives = gate_derivatives(net, between, lambda F: objective.losses(between, F.items())["total"])
-    return reduced(net, settings, pictures, derivatives, record)
+    return reduced(net, settings, judging, derivatives, record)

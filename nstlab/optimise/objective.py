@@ -8,6 +8,7 @@ history, figures and tables pick it up by name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -15,7 +16,10 @@ import torch
 from nstlab.images import Pictures
 from nstlab.layers import convolutions
 from nstlab.network import VGG19
+from nstlab.optimise.colour import to_paint_from, to_show
 from nstlab.optimise.losses import CONTENT_LOSSES, STYLE_LOSSES, layer_weights
+from nstlab.optimise.masks import at_layer
+from nstlab.optimise.smoothness import VARIATIONS
 from nstlab.settings import Settings
 
 
@@ -73,32 +77,80 @@ class ContentTerm(_ReducedNetwork):
         return sum((of_layers[name] for name in self.layers), x.new_zeros(())) / max(len(self.layers), 1)
 
 
+@dataclass(frozen=True)
+class Style:
+    """One of the styles: its proportion v, its mask on the content, and by layer its statistics A and weights w."""
+
+    v: float
+    t: torch.Tensor | None
+    A: dict[str, torch.Tensor]
+    w: dict[str, float]
+
+
 class StyleTerm(_ReducedNetwork):
-    """S: how far the activations' statistics are from the style picture's; the w_l-weighted sum over style layers."""
+    """S = Σ_j v_j Σ_l w_l·loss(G, A): how far the activations' statistics are from those of the style pictures."""
 
     def __init__(self, net: VGG19, pictures: Pictures, settings: Settings) -> None:
         super().__init__(net)
         self.compare, self.seed = STYLE_LOSSES[settings.style_loss], settings.seed
         self.layers = self.parts = settings.style_layers
-        styles = net.activations(net.prepare(pictures.style.to(net.mean)), keep=self.layers)
-        A = {name: self.statistic(name, activation) for name, activation in styles}
-        self.A = {name: A[name] for name in self.layers}
-        chosen = layer_weights(settings.style_layer_weights, list(self.A.values()), self.compare.loss)
-        self.w = dict(zip(self.layers, chosen, strict=True))
+        self.styles = [self._style(j, v, pictures, settings) for j, v in enumerate(settings.proportions) if v > 0]
 
-    def statistic(self, name: str, activation: torch.Tensor) -> torch.Tensor:
+    def _style(self, j: int, v: float, pictures: Pictures, settings: Settings) -> Style:
+        of_content, of_style = (
+            (*masks, *[None] * (j + 1))[j] for masks in (pictures.content_masks, pictures.style_masks)
+        )
+        seen = self.net.activations(self.net.prepare(pictures.styles[j].to(self.net.mean)), keep=self.layers)
+        A = {name: self.statistic(name, activation, of_style) for name, activation in seen}
+        A = {name: A[name] for name in self.layers}
+        chosen = settings.style_layer_weights
+        if isinstance(chosen, tuple) and chosen and isinstance(chosen[0], tuple):
+            chosen = chosen[j] if len(chosen) > 1 else chosen[0]
+        chosen = layer_weights(chosen, list(A.values()), self.compare.loss)
+        return Style(v, of_content, A, dict(zip(self.layers, chosen, strict=True)))
+
+    def statistic(self, name: str, activation: torch.Tensor, t: torch.Tensor | None = None) -> torch.Tensor:
+        """t: a mask of the picture, (1, 1, H, W); None: all of it."""
+        if t is not None:
+            activation = self.compare.masking(activation, at_layer(t, activation))
         return self.compare.statistic(self.counted(name, activation), self.seed)
 
     def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
-        loss = self.compare.loss(self.statistic(name, activation), self.A[name])
-        return self.w[name] * self.portion(name, self.compare.power) * loss
+        losses, whole = [], None
+        for style in self.styles:
+            if style.t is None:
+                G = whole = self.statistic(name, activation) if whole is None else whole
+            else:
+                G = self.statistic(name, activation, style.t)
+            loss = style.w[name] * self.portion(name, self.compare.power) * self.compare.loss(G, style.A[name])
+            losses.append(loss if style.v == 1 else style.v * loss)
+        return sum(losses[1:], losses[0])
 
     def of_picture(self, x: torch.Tensor, of_layers: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return sum((of_layers[name] for name in self.layers), x.new_zeros(()))
 
 
-TERMS: dict[str, Callable[[VGG19, Pictures, Settings], Term]] = {"content": ContentTerm, "style": StyleTerm}
-"""Name -> term, in the order in which they are added up."""
+class VariationTerm:
+    """T: how much neighbouring pixels of the picture differ, in grey levels."""
+
+    layers, parts = (), ()
+
+    def __init__(self, net: VGG19, pictures: Pictures, settings: Settings) -> None:
+        self.variation = VARIATIONS[settings.tv]
+
+    def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
+        raise LookupError(f"{name}: this term reads no layers")
+
+    def of_picture(self, x: torch.Tensor, of_layers: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.variation(x)
+
+
+TERMS: dict[str, Callable[[VGG19, Pictures, Settings], Term]] = {
+    "content": ContentTerm,
+    "style": StyleTerm,
+    "tv": VariationTerm,
+}
+"""Name -> term, in the order in which they are added up. A term whose knob is 0, as by default, is left out."""
 
 
 class Objective:
@@ -117,6 +169,7 @@ class Objective:
 
     def __call__(self, x: torch.Tensor, weights: Mapping[str, float] | None = None) -> dict[str, torch.Tensor]:
         """weights: of the terms, by name (None: those at iteration 0)."""
+        x = self._painted(x)
         layers = [name for term in self.terms_of(x.shape[2:]).values() for name in term.layers]
         return self.losses(x, self.net.activations(x, keep=layers), weights)
 
@@ -140,11 +193,26 @@ class Objective:
     def terms_of(self, shape: Sequence[int]) -> dict[str, Term]:
         """The terms, with their targets, for pictures of height x width `shape`; kept for one shape at a time."""
         if self._made is None or self._made[0] != tuple(shape):
-            pictures = next(p for p in self.pictures if p.content.shape[2:] == tuple(shape))
+            pictures = to_paint_from(self._pictures_of(shape), self.settings.colour)
+            off = self.settings.terms_off
             with torch.no_grad():
-                terms = {name: make(self.net, pictures, self.settings) for name, make in TERMS.items()}
+                terms = {n: make(self.net, pictures, self.settings) for n, make in TERMS.items() if n not in off}
             self._made = (tuple(shape), terms)
         return self._made[1]
+
+    def shown(self, x: torch.Tensor) -> torch.Tensor:
+        """The optimised picture, (1, 3, H, W) in grey levels, as it is shown and saved: in [0, 1] units, unclamped."""
+        content = self._pictures_of(x.shape[2:]).content
+        return to_show(self.net.restore(x.detach()), content, self.settings.colour)
+
+    def _painted(self, x: torch.Tensor) -> torch.Tensor:
+        """The picture that the network sees: with `colour="luminance"` its grey, so that no other colour is painted."""
+        if self.settings.colour != "luminance":
+            return x
+        return self.net.prepare(self.net.restore(x).mean(1, keepdim=True).expand(x.shape))
+
+    def _pictures_of(self, shape: Sequence[int]) -> Pictures:
+        return next(p for p in self.pictures if p.content.shape[2:] == tuple(shape))
 
     @property
     def columns(self) -> tuple[str, ...]:

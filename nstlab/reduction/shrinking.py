@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import conv2d, pad
 
 from nstlab.errors import RequestError
 from nstlab.layers import convolutions
-from nstlab.network import VGG19, Weights, sha256_of_tensors
+from nstlab.network import VGG19, Weights, bordered, convolve, sha256_of_tensors
 from nstlab.reduction.distinctiveness import Selection
 from nstlab.settings import Settings
 
@@ -99,16 +98,16 @@ class Shrinking:
             if self.settings.refit and following and self.small[0].shape[1] < self.full[0].shape[1]:
                 self._refit(following)
         weights = Weights(self.tensors, tuple(self.net.mean.tolist()), sha256_of_tensors(self.tensors))
-        small = VGG19(weights, self.net.pooling, self.net.convolution, self.net.precision).to(self.net.mean).eval()
+        small = self.net.remade(weights)
         small.channel_weights = channel_weights(record, self.merged)
         return small
 
     def _forward(self, name: str) -> None:
         """Take both networks' activations through a convolution, its ReLU, and the pooling if any."""
         W, b = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        self.small = [conv2d(x, W, b, padding=1).relu() for x in self.small]
+        self.small = [convolve(x, W, b, self.net.padding).relu() for x in self.small]
         W, b = getattr(self.net, f"{name}_weight"), getattr(self.net, f"{name}_bias")
-        self.full = [conv2d(x, W, b, padding=1).relu() for x in self.full]
+        self.full = [convolve(x, W, b, self.net.padding).relu() for x in self.full]
         if name in _LAST_OF_BLOCK and name != self.names[-1]:
             self.small, self.full = (
                 [self.net.apply_layer(f"pool{name[4]}", x) for x in those] for those in (self.small, self.full)
@@ -146,8 +145,8 @@ class Shrinking:
     def _refit(self, following: str) -> None:
         W, b = self.tensors[f"{following}.weight"], self.tensors[f"{following}.bias"]
         W_full, b_full = getattr(self.net, f"{following}_weight"), getattr(self.net, f"{following}_bias")
-        X = _patches(self.small, REFIT_POSITIONS)  # (9n, P)
-        Y = W_full.flatten(1) @ _patches(self.full, REFIT_POSITIONS) + b_full[:, None]
+        X = _patches(self.small, REFIT_POSITIONS, self.net.padding)  # (9n, P)
+        Y = W_full.flatten(1) @ _patches(self.full, REFIT_POSITIONS, self.net.padding) + b_full[:, None]
         W_new, b_new = refitted(W.flatten(1), b, X, Y)
         self.tensors[f"{following}.weight"] = W_new.view_as(W).contiguous()
         self.tensors[f"{following}.bias"] = b_new
@@ -196,10 +195,10 @@ def _sampled(x: Sequence[torch.Tensor], most: int) -> torch.Tensor:
     return torch.cat([t.flatten(2)[0][:, at] for t, at in zip(x, _places(x, most), strict=True)], dim=1)
 
 
-def _patches(x: Sequence[torch.Tensor], most: int) -> torch.Tensor:
-    """What a 3x3 convolution sees at these positions, (9N, P), with a border of zeros around each activation."""
+def _patches(x: Sequence[torch.Tensor], most: int, padding: str = "zeros") -> torch.Tensor:
+    """What a 3x3 convolution sees at these positions, (9N, P); padding: what is around each activation."""
     found = []
     for t, at in zip(x, _places(x, most), strict=True):
-        windows = pad(t, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)[0]  # (N, H, W, 3, 3), no copy
+        windows = bordered(t, padding).unfold(2, 3, 1).unfold(3, 3, 1)[0]  # (N, H, W, 3, 3), no copy
         found.append(windows[:, at // t.shape[3], at % t.shape[3]])  # (N, P, 3, 3)
     return torch.cat(found, dim=1).permute(0, 2, 3, 1).flatten(0, 2)

@@ -119,7 +119,7 @@ def _share_weights(net: VGG19, settings: Settings, *_: object) -> VGG19:
         tensors[f"{name}.weight"] = quantise(weight, settings.bits) if settings.bits else weight
         tensors[f"{name}.bias"] = getattr(net, f"{name}_bias").clone()
     weights = Weights(tensors, tuple(net.mean.tolist()), sha256_of_tensors(tensors))
-    return VGG19(weights, net.pooling, net.convolution, net.precision).to(net.mean).eval()
+    return net.remade(weights)
 
 
 def _spare_gradients(net: VGG19, settings: Settings, *_: object) -> VGG19:

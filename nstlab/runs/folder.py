@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nstlab.decoding import profile_of
-from nstlab.images import find_picture
+from nstlab.images import picture_files
 from nstlab.network import weights_read_as, weights_sha256
 from nstlab.runs.manifest import read_manifest, run_id, write_manifest
 from nstlab.settings import Settings
@@ -30,20 +30,15 @@ class RunFolder:
 
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
         self.settings = settings
-        content, style = find_picture(settings.content), find_picture(settings.style)
-        read_as = {
-            "content": profile_of(content),
-            "style": profile_of(style),
-            "weights": weights_read_as(settings.weights, settings.weights_format),
-        }
-        self.read_as = {name: value for name, value in read_as.items() if value is not None}
-        self.sha256 = {
-            "content": sha256_of(content),
-            "style": sha256_of(style),
-            "weights": weights_sha256(settings.weights),
-        }
+        pictures = picture_files(settings)
+        read_as = {role: profile_of(path) for role, path in pictures.items()}
+        read_as["weights"] = weights_read_as(settings.weights, settings.weights_format)
+        self.read_as = {role: value for role, value in read_as.items() if value is not None}
+        self.sha256 = {role: sha256_of(path) for role, path in pictures.items()}
+        self.sha256["weights"] = weights_sha256(settings.weights)
         self.id = run_id(settings, self.sha256, self.read_as)
-        self.folder = out_folder(out) / f"{_slug(content.stem)}-{_slug(style.stem)}-{self.id}"
+        styles = "_".join(path.stem for role, path in pictures.items() if re.fullmatch(r"style(_\d+)?", role))
+        self.folder = out_folder(out) / f"{_slug(pictures['content'].stem)}-{_slug(styles)}-{self.id}"
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -29,7 +29,12 @@ def run_id(settings: Settings, sha256: dict[str, str], read_as: dict[str, str]) 
     Settings at their defaults do not count (so that a new setting leaves old runs valid), nor do defaults that are
     spelled out. Pictures and weights count by their bytes, and by how they are read if that is not plain (see `Run`).
     """
-    shaping = {name: value for name, value in settings.changed().items() if knob(name).shapes and name not in sha256}
+    by_bytes = {*sha256, "content_masks", "style_masks"}
+    shaping = {name: value for name, value in settings.changed().items() if knob(name).shapes and name not in by_bytes}
+    if settings.style_weights is not None:
+        shaping["style_weights"] = settings.proportions
+    if len(set(settings.proportions)) == 1:
+        shaping.pop("style_weights", None)
     if settings.learning_rate == LEARNING_RATES[settings.optimizer]:
         shaping.pop("learning_rate", None)
     if settings.style_size == settings.size:

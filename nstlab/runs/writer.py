@@ -30,7 +30,7 @@ class Writer:
     """The only writer of a run's folder during the run."""
 
     def __init__(self, run: RunFolder, objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        self.run, self.net, self.x, self.optimizer = run, objective.net, x, optimizer
+        self.run, self.x, self.optimizer = run, x, optimizer
         self.objective = objective
         self.network = describe_network(objective.net, run.settings, *x.shape[2:])
         self.history = History(run.folder / "history.csv", objective.columns)
@@ -90,7 +90,7 @@ class Writer:
         """Bring result.png to the checkpoint; if the run was complete there, keep its picture among the frames."""
         result, frame = self.run.folder / "result.png", self.run.frame_path(self.stored)
         if iteration_inside(result, whole=True) != self.stored:  # killed before it was written
-            self._save(self.net.restore(self.x.detach()), result, self.stored)
+            self._save(self.objective.shown(self.x), result, self.stored)
         if manifest.get("status") == "complete" and self.run.settings.iterations > self.stored and not frame.is_file():
             write_whole(frame, read_regular(result))
 

@@ -16,7 +16,7 @@ import yaml
 
 from nstlab.decoding import ENDINGS
 from nstlab.errors import Contradiction, RequestError, unknown
-from nstlab.images import load_image
+from nstlab.images import load_pictures
 from nstlab.layers import layer_names
 from nstlab.runs import Run, run_id
 from nstlab.settings import Settings
@@ -403,15 +403,14 @@ class _RunMaker:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.first: dict[tuple[str, str, str], Run] = {}
+        self.first: dict[tuple[Any, ...], Run] = {}
         self.loaded: set[tuple[str, int]] = set()
 
     def run(self, settings: Settings) -> Run:
-        for picture, size in ((settings.content, settings.size), (settings.style, settings.style_size)):
-            if (picture, size or settings.size) not in self.loaded:
-                load_image(picture, size or settings.size)  # refuses a damaged or too narrow one
-                self.loaded.add((picture, size or settings.size))
-        files = (settings.content, settings.style, settings.weights, settings.weights_format)
+        files = (*settings.files.items(), settings.weights, settings.weights_format)
+        if (files, settings.size, settings.style_size) not in self.loaded:
+            load_pictures(settings.with_(scales=1))  # refuses a damaged or too narrow one
+            self.loaded.add((files, settings.size, settings.style_size))
         if files not in self.first:
             self.first[files] = Run(settings, self.out)
         first = self.first[files]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nstlab import plots
 from nstlab.errors import RequestError
-from nstlab.images import load_image
+from nstlab.images import load_image, load_styles, side_by_side
 from nstlab.storage import home, write_whole
 from nstlab.sweeps.notebook import execute
 from nstlab.sweeps.outcome import Outcome
@@ -26,7 +26,7 @@ def write_contact_sheets(outcome: Outcome) -> list[Path]:
     settings = outcome.example()
     pictures = {
         "content": load_image(settings.content, settings.size),
-        "style": load_image(settings.style, settings.style_size or settings.size),
+        "style": side_by_side(load_styles(settings)),
     }
     given = {name: picture for name, picture in pictures.items() if name not in outcome.axes}
     fixed = [

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as w
 
 from nstlab.errors import RequestError
-from nstlab.images import load_image
+from nstlab.images import load_image, load_styles, side_by_side
 from nstlab.optimise import Step
 from nstlab.runs import Run
 from nstlab.settings import Settings
@@ -42,7 +42,7 @@ class Display:
     def show_pictures(self, settings: Settings) -> None:
         """Load content and style, to compare with. Raises RequestError if one cannot be read."""
         content = load_image(settings.content, settings.size)
-        style = load_image(settings.style, settings.style_size or settings.size)
+        style = side_by_side(load_styles(settings))
         with self.lock:
             self.viewer.content_picture, self.viewer.style_picture = jpeg(content, 90), jpeg(style, 90)
 

@@ -46,7 +46,7 @@ class Gallery(w.VBox):
 
 def caption(settings: Settings, iteration: int | None) -> str:
     """A run in a few words: what differs from the defaults, and its iteration."""
-    pictures = " × ".join(Path(name).stem for name in (settings.content, settings.style))
+    pictures = " × ".join(Path(name).stem for name in (settings.content, *settings.styles))
     changed = {name: value for name, value in settings.changed().items() if name not in ("content", "style")}
     for name in ("iterations", "frame_every", "device", "k_S", "k_S_changes"):
         changed.pop(name, None)

@@ -17,9 +17,9 @@ from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
 
 from nstlab.errors import RequestError, RunError
-from nstlab.images import find_picture, load_image
+from nstlab.images import load_pictures, picture_files
 from nstlab.network import needs_download
-from nstlab.optimise import Step, first_rate, forecast, initial_value, measured_rate
+from nstlab.optimise import Step, first_rate, forecast, initial_picture, measured_rate, to_show
 from nstlab.runs import Run
 from nstlab.settings import Settings, names_where
 from nstlab.widgets.controls import CHANGE_WHILE_PAUSED, CHANGE_WHILE_RUNNING, add_picture, make_controls, read, write
@@ -241,10 +241,9 @@ class Panel(w.VBox):
             return
         if run is not None:
             self.view.show_identity(run)
-        content = load_image(settings.content, settings.size)
-        style = load_image(settings.style, settings.style_size or settings.size)
-        image = initial_value(settings.init, content, style, settings.seed)
-        self.display.show_still(image, f"initial: {settings.init.replace('_', ' ')}")
+        pictures = load_pictures(settings.with_(scales=1))[0]
+        image = to_show(initial_picture(settings, pictures), pictures.content, settings.colour)
+        self.display.show_still(image, f"initial: {Path(settings.init).stem.replace('_', ' ')}")
 
     def _on_step(self, run: Run, step: Step) -> None:
         now = time.perf_counter()
@@ -354,7 +353,7 @@ class Panel(w.VBox):
         """A result has been dropped on the picture: load its settings, and its run if it is here."""
         try:
             settings = settings_inside(name, data)
-            find_picture(settings.content), find_picture(settings.style)
+            picture_files(settings)
             self.load(settings)
             self.say(f"Loaded the settings from {name}. {self.message}".strip())
         except (RequestError, RunError, OSError) as error:

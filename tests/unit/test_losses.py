@@ -38,7 +38,7 @@ def test_style_loss_is_mmd_with_the_quadratic_kernel():
 def test_zero_at_the_target(net):
     """From the content picture the content loss and its gradient are exactly 0; likewise for style."""
     picture = lab.load_image("astronaut", 48)
-    objective = Objective(net, Pictures(picture, picture), Settings())
+    objective = Objective(net, Pictures(picture, (picture,)), Settings())
     x = net.prepare(picture).requires_grad_()
     losses = objective(x)
     assert losses["total"] == 0
@@ -49,9 +49,9 @@ def test_zero_at_the_target(net):
 def test_terms_can_be_left_out(net, noise):
     content, style = noise, noise.flip(1)
     x = net.prepare(torch.rand_like(noise))
-    no_style = Objective(net, Pictures(content, style), Settings(style_layers=()))(x)
-    no_content = Objective(net, Pictures(content, style), Settings(content_layers=()))(x)
-    both = Objective(net, Pictures(content, style), Settings())(x)
+    no_style = Objective(net, Pictures(content, (style,)), Settings(style_layers=()))(x)
+    no_content = Objective(net, Pictures(content, (style,)), Settings(content_layers=()))(x)
+    both = Objective(net, Pictures(content, (style,)), Settings())(x)
     assert no_style["style"] == 0
     assert no_content["content"] == 0
     assert torch.allclose(both["total"], no_style["total"] + no_content["total"])
@@ -61,7 +61,7 @@ def test_several_content_layers_are_averaged(net, noise):
     x = net.prepare(torch.rand_like(noise))
 
     def content(*layers):
-        return Objective(net, Pictures(noise, noise), Settings(content_layers=layers))(x)["content"]
+        return Objective(net, Pictures(noise, (noise,)), Settings(content_layers=layers))(x)["content"]
 
     assert torch.allclose(content("relu1_1", "relu2_1"), (content("relu1_1") + content("relu2_1")) / 2)
 
@@ -81,7 +81,7 @@ def test_gradient_against_finite_differences(random_net, noise):
     """Central differences in float64 at random pixels and along a random direction."""
     settings = Settings(k_S=10.0)
     content, style = noise.double(), noise.double().flip(2).pow(2)
-    objective = Objective(random_net, Pictures(content, style), settings)
+    objective = Objective(random_net, Pictures(content, (style,)), settings)
     draw = torch.Generator().manual_seed(3)
     x = random_net.prepare(torch.rand(content.shape, generator=draw, dtype=torch.float64)).requires_grad_()
     (gradient,) = torch.autograd.grad(objective(x)["total"], x)

@@ -71,7 +71,7 @@ def hills(x: torch.Tensor) -> torch.Tensor:
 def problems(random_net):
     """Name -> a loss in float64 and where to start: two of twelve numbers, and that of a transfer of 40 pixels."""
     settings = Settings(size=40, content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
-    pictures = [Pictures(p.content.double(), p.style.double()) for p in load_pictures(settings)]
+    pictures = [Pictures(p.content.double(), (p.styles[0].double(),)) for p in load_pictures(settings)]
     objective = Objective(random_net, pictures, settings)
     noise = torch.rand(pictures[0].content.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     return {
