@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if TYPE_CHECKING:
     from nstlab.errors import RequestError, RunError
     from nstlab.images import load_image, read_settings, sample_pictures, save_image
-    from nstlab.network import VGG19, Layer, load_vgg19
+    from nstlab.network import VGG19, Layer, Network, load_network, load_vgg19
     from nstlab.optimise import Step, content_loss, gram, initial_value, style_loss, transfer
     from nstlab.runs import Run
     from nstlab.settings import Settings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "errors": ("RequestError", "RunError"),
     "images": ("load_image", "read_settings", "sample_pictures", "save_image"),
-    "network": ("VGG19", "Layer", "load_vgg19"),
+    "network": ("VGG19", "Layer", "Network", "load_network", "load_vgg19"),
     "optimise": ("Step", "content_loss", "gram", "initial_value", "style_loss", "transfer"),
     "runs": ("Run",),
     "settings": ("Settings",),

@@ -116,12 +116,13 @@ def _advance(run: Any) -> None:
 
 def _refuse_download(settings: Settings, source: Path) -> None:
     """Weights that a file names are not downloaded without a yes."""
+    from nstlab.layers import architecture
     from nstlab.network import needs_download
 
-    if needs_download(settings.weights):
+    if needs_download(settings.weights, settings.network):
         raise RequestError(
             f"{source} was made with weights={settings.weights}, which must be downloaded (550 MB): "
-            "add --yes, or --set weights=original-8bit"
+            f"add --yes, or --set weights={architecture(settings.network).weights}"
         )
 
 
@@ -271,12 +272,14 @@ def prune(out: Path | None, checkpoints: bool, yes: bool) -> None:
 
 
 @cli.command()
-@click.option("--weights", default="original-8bit", show_default=True, help="The network.")
-def layers(weights: str) -> None:
-    """Print the table of the 37 layers."""
-    from nstlab.network import load_vgg19
+@click.option("--network", default="vgg19", show_default=True, help="The network.")
+@click.option("--weights", help="Its weights; default: the network's own.")
+def layers(network: str, weights: str | None) -> None:
+    """Print the table of a network's layers: VGG19's 37."""
+    from nstlab.network import load_network
 
-    net = load_vgg19(Settings(weights=weights).weights, device="cpu")
+    settings = Settings(network=network, weights=weights)
+    net = load_network(settings.network, settings.weights, device="cpu")
     say("  F  layer    features  stride  receptive field  parameters  million multiply-adds at 224 x 224")
     for layer in net.layers:
         work = layer.multiply_adds(224, 224) / 1e6
@@ -291,29 +294,33 @@ def layers(weights: str) -> None:
 
 @cli.command()
 @click.option("--sizes", default="128,256,512", show_default=True, help="Longer sides to measure, in pixels.")
+@click.option("--network", default="vgg19", show_default=True, help="The network to measure with.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(sizes: str, as_json: bool) -> None:
+def doctor(sizes: str, network: str, as_json: bool) -> None:
     """Say what this machine has and what a run costs on it: seconds, memory, convolutions."""
-    from nstlab.network import SOURCES, weights_sha256
+    from nstlab.network import SOURCES, network_sha256
     from nstlab.optimise import memory_needed
     from nstlab.runs import this_machine
 
-    found = this_machine(Settings())
-    found["weights"] = {"name": "original-8bit", "sha256": weights_sha256("original-8bit")}
-    found["weights"]["as expected"] = found["weights"]["sha256"] == SOURCES["original-8bit"].sha256
+    default = Settings(network=network)
+    found, weights, expected = this_machine(default), default.weights, SOURCES[default.weights].sha256
+    found["weights"] = {"network": network, "name": weights, "sha256": network_sha256(network, weights)}
+    if expected is not None:
+        found["weights"]["as expected"] = found["weights"]["sha256"] == expected
     if not as_json:
         for part, entries in found.items():
             for name, value in entries.items():
                 say(f"{part:9} {name:12} {value}")
     found["sizes"] = {}
     for text in sizes.split(","):
-        settings = Settings.from_text({"size": text.strip(), "iterations": "5"})
+        settings = Settings.from_text({"network": network, "size": text.strip(), "iterations": "5"})
         seconds, algorithms = _measure(settings)
         memory = memory_needed(settings, settings.size, settings.size) / 1e9
         found["sizes"][settings.size] = {"seconds": seconds, "memory": memory, "convolutions": algorithms}
         if not as_json:
             used = ", ".join(f"{count} x {name}" for name, count in algorithms.items())
-            say(f"size {settings.size:5}  {seconds:.2f} s an iteration, {memory:.1f} GB, convolutions: {used}")
+            convolutions = f", convolutions: {used}" if used else ""
+            say(f"size {settings.size:5}  {seconds:.2f} s an iteration, {memory:.1f} GB{convolutions}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
 
@@ -329,7 +336,7 @@ def _measure(settings: Settings) -> tuple[float, dict[str, int]]:
         times.append(time.perf_counter() - began)
         began = time.perf_counter()
     convolutions = [layer for layer in computed_layers(settings) if layer.kind == "conv"]
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" and convolutions:
         return statistics.median(times[2:]), {x.device.type: 2 * len(convolutions)}
     shapes = [(layer.inputs, layer.features, *layer.size(*x.shape[2:])) for layer in convolutions]
     chosen = [algorithm(*shape) for N, M, *size in shapes for shape in ((N, M, *size), (M, N, *size))]

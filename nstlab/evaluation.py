@@ -1,6 +1,6 @@
 """How good a result is, measured on the picture alone, by the full network and without it; no download.
 
-Whatever network painted a picture, the full one judges it: a run's own losses say how well it did what it was
+Whatever network painted a picture, full VGG19 judges it: a run's own losses say how well it did what it was
 asked, not whether that was worth asking. No one number says it all; each metric's docstring has its formula,
 range and direction, and what it is blind to.
 """
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from nstlab.errors import RequestError
 from nstlab.images import load_image, load_styles
+from nstlab.layers import NOT_EVERY_NETWORK
 from nstlab.metrics import colour_distance, rmse, similarity
 from nstlab.network import VGG19
 from nstlab.optimise import (
@@ -38,7 +40,10 @@ HELD_OUT = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 
 def unreduced(settings: Settings) -> Settings:
-    """The same settings with the whole, trained network, for the reference and the judge.
+    """The same settings with the whole, trained VGG19, for the reference and the judge.
+
+    Another network's layers, their weights and its build do not apply to it, and its k_S has another unit: metrics that
+    do not weigh content against style are comparable between networks, `full_total` is not.
 
     >>> unreduced(Settings(reduction="random", amount=0.5, k_S=3)).changed()
     {'k_S': 3.0}
@@ -46,6 +51,13 @@ def unreduced(settings: Settings) -> Settings:
     plain = {name: Settings.model_fields[name].default for name in names_where(family="reduction")}
     if settings.weights == "random":  # untrained weights paint, but they do not judge
         plain["weights"] = Settings.model_fields["weights"].default
+    if settings.network != "vgg19":
+        layers = [name for name in ("content_layers", "style_layers") if getattr(settings, name)]
+        plain |= {
+            name: Settings.model_fields[name].default for name in (*layers, "network", "weights", *NOT_EVERY_NETWORK)
+        }
+        if settings.style_layer_weights != "balanced":
+            plain["style_layer_weights"] = None
     return settings.with_(**plain)
 
 
@@ -110,7 +122,7 @@ class Seen:
 
 
 class Judge:
-    """The full network with the targets of one content and its styles; judges any number of results.
+    """Full VGG19 with the targets of one content and its styles; judges any number of results.
 
     It sees the pictures as they are and whole, whatever colours or masks the run had.
     """
@@ -279,10 +291,11 @@ def evaluate(
     return Judge(settings).judge(result, reference)
 
 
-def equal_pull(settings: Settings, **changed: str) -> float:
-    """The k_S that keeps the ratio of style's pull to content's when style_loss or content_loss is changed.
+def equal_pull(settings: Settings, **changed: Any) -> float:
+    """The k_S that keeps the ratio of style's pull to content's when a loss, the network or its layers are changed.
 
-    Losses have different units, so that using one k_S for all would be meaningless. k_S·‖∂S/∂x‖/‖∂C/∂x‖ is kept, at
+    Losses have different units, and so have the activations of networks that are not VGGs: one k_S for all would be
+    meaningless. k_S·‖∂S/∂x‖/‖∂C/∂x‖ is kept, at
     the average of content and style, where every loss has a gradient.
     """
     pulls = []

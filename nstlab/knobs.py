@@ -16,6 +16,7 @@ NAMED = {
     "init": ("nstlab.optimise.initial", "INITIAL_VALUES"),
     "style_loss": ("nstlab.optimise.losses", "STYLE_LOSSES"),
     "content_loss": ("nstlab.optimise.losses", "CONTENT_LOSSES"),
+    "network": ("nstlab.layers", "ARCHITECTURES"),
     "weights": ("nstlab.network.weights", "SOURCES"),
     "reduction": ("nstlab.reduction.techniques", "TECHNIQUES"),
 }

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from nstlab.errors import Contradiction, RequestError, unknown
 from nstlab.knobs import NAMED, Knob, named, setting
-from nstlab.layers import layer_names
+from nstlab.layers import ARCHITECTURES, NOT_EVERY_NETWORK, Architecture, architecture
 from nstlab.terminal import shell_words
 from nstlab.values import as_text, flattened, name_or_path, split_names
 
@@ -33,12 +33,15 @@ OTHER_NAMES = {
     **dict.fromkeys(("style_blend_weights", "style_blending"), "style_weights"),
     **dict.fromkeys(("original_colors", "preserve_color", "color"), "colour (style, matched, luminance, recombined)"),
     **dict.fromkeys(("mask", "masks", "style_mask", "content_mask"), "content_masks and style_masks"),
-    "model": "weights",
+    "model": "network (and weights)",
 }
 """Another tool's name for a knob -> what to say."""
 
 PATHS_TOO = {"weights": "a .pth or .safetensors file", "init": "a picture"}
 """Settings whose value may also be the path of a file."""
+
+OWN = ("content_layers", "style_layers", "weights")
+"""Settings of which each network has its own: they are the default values for VGG19, and None stands for them."""
 
 _PATH = {"rebuilds": False}
 _EXTENT = {"shapes": False, "rebuilds": False}
@@ -108,12 +111,16 @@ class Settings(BaseModel):
     history_size: int = setting(
         20, "how many past steps L-BFGS remembers (see nstlab.optimise)", "iterations", **_OPTIMISER, ge=1, le=200
     )
-    content_layers: tuple[str, ...] = setting(
-        ("relu4_2",), "layers whose activations should match the content's", family="layers", judged=True
+    network: str = setting("vgg19", "the network that sees the pictures (see nstlab.network)", **_NETWORK, judged=True)
+    content_layers: tuple[str, ...] | None = setting(
+        ("relu4_2",),
+        "layers whose activations should match the content's; none: the network's own",
+        family="layers",
+        judged=True,
     )
-    style_layers: tuple[str, ...] = setting(
+    style_layers: tuple[str, ...] | None = setting(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
-        "layers whose Grams should match the style's",
+        "layers whose Grams should match the style's; none: the network's own",
         family="layers",
         judged=True,
     )
@@ -133,8 +140,12 @@ class Settings(BaseModel):
     padding: Literal["zeros", "replicate"] = setting(
         "zeros", "what a convolution sees outside the picture: zeros, or the border's own values", **_NETWORK
     )
-    weights: str = setting(
-        "original-8bit", "the network: original-8bit, torchvision, random, or a path", **_NETWORK, judged=True
+    weights: str | None = setting(
+        "original-8bit",
+        "the network's: original-8bit (vgg19), imagenet (efficientnet-lite0), torchvision (vgg19, vgg16), random, "
+        "or a path; none: the network's own",
+        **_NETWORK,
+        judged=True,
     )
     weights_format: Literal[WEIGHTS_FORMATS] = setting(
         "auto", "the pixels that a weights file expects, if its numbers do not tell", **_NETWORK, judged=True
@@ -202,6 +213,8 @@ class Settings(BaseModel):
                 if name in OTHER_NAMES:
                     raise RequestError(f"unknown setting {name!r}: {OTHER_NAMES[name]}")
                 raise unknown("setting", name, type(self).model_fields)
+        if "network" in values:
+            values = dict.fromkeys(OWN) | values
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -226,8 +239,22 @@ class Settings(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def with_(self, **values: Any) -> Settings:
-        """These settings with some changed, validated again."""
-        return type(self)(**(self.model_dump() | values))
+        """These settings with some changed, validated again. With another network, its own replace the old one's.
+
+        >>> Settings().with_(network="efficientnet-lite0").content_layers
+        ('block3_2',)
+        """
+        kept = self.model_dump()
+        if values.get("network", self.network) != self.network:
+            own = architecture(self.network)
+            kept |= {name: None for name in OWN if kept[name] == getattr(own, name)}
+        return type(self)(**(kept | values))
+
+    @classmethod
+    def over(cls, parameters: dict[str, Any], given: dict[str, Any]) -> Settings:
+        """The settings of a notebook's parameters with the given values in their place; a network as in `with_`."""
+        changes = given.get("network", "vgg19") != parameters.get("network", "vgg19") and "network" in given
+        return cls(**parameters).with_(**given) if changes else cls(**(parameters | given))
 
     def k_S_at(self, iteration: int) -> float:
         """The k_S in force at an iteration, including `k_S_changes`.
@@ -383,12 +410,19 @@ class Settings(BaseModel):
             raise ValueError("must not be negative")
         return weights
 
+    @field_validator(*OWN, mode="before")
+    @classmethod
+    def _own(cls, value: Any, info: ValidationInfo) -> Any:
+        """None is the network's own."""
+        return getattr(_network_in(info), info.field_name) if value is None else value
+
     @field_validator("content_layers", "style_layers")
     @classmethod
-    def _known_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_layers(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = _network_in(info).layers
         for name in names:
-            if name not in layer_names():
-                raise ValueError(str(unknown("layer", name, layer_names())))
+            if name not in known:
+                raise ValueError(str(unknown("layer", name, known)))
         if len(set(names)) < len(names):
             raise ValueError(f"a layer is named twice in {', '.join(names)}")
         return names
@@ -408,7 +442,13 @@ class Settings(BaseModel):
     def _named(cls, value: str | None, info: ValidationInfo) -> str | None:
         """A name in NAMED's dictionary; the default is accepted without importing it."""
         name = info.field_name
-        if value == cls.model_fields[name].default or value in (known := named(name)):
+        if name == "weights":
+            known = _network_in(info).known_weights
+        elif value == cls.model_fields[name].default:
+            return value
+        else:
+            known = named(name)
+        if value in known:
             return value
         if name in PATHS_TOO:
             if Path(value).is_absolute():
@@ -442,6 +482,15 @@ class Settings(BaseModel):
             for row in rows:
                 if len(row) != len(self.style_layers):
                     raise ValueError(f"{len(row)} style_layer_weights for {len(self.style_layers)} style layers")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_network(self) -> Settings:
+        """A setting that depends on how a network is built may be changed only with one that is built so."""
+        takes, changed = architecture(self.network).takes, self.changed()
+        for name in (name for name in NOT_EVERY_NETWORK if name in changed and name not in takes):
+            owners = " or ".join(network for network, known in ARCHITECTURES.items() if name in known.takes)
+            raise ValueError(f"{name} = {changed[name]}: {self.network} has none, it needs network = {owners}")
         return self
 
     @model_validator(mode="after")
@@ -498,6 +547,11 @@ def names_where(**wanted: Any) -> tuple[str, ...]:
         return bool(value) if asked is True else value == asked
 
     return tuple(n for n in Settings.model_fields if all(fits(getattr(knob(n), k), v) for k, v in wanted.items()))
+
+
+def _network_in(info: ValidationInfo) -> Architecture:
+    """The network of settings that are being validated; VGG19 in place of one that was refused."""
+    return architecture(info.data.get("network", "vgg19"))
 
 
 def _may_be_none(name: str) -> bool:

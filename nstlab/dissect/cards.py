@@ -20,7 +20,7 @@ from nstlab.dissect.features import (
     top_patches,
     zeros,
 )
-from nstlab.network import VGG19, Box, Layer, position_at, receptive_box
+from nstlab.network import Box, Layer, Network, position_at, receptive_box
 from nstlab.optimise import gram
 
 MAPS = 12  # feature maps on a layer card
@@ -28,10 +28,10 @@ STRONGEST = 64  # features whose Gram a layer card keeps
 
 
 @torch.no_grad()
-def activations(net: VGG19, image: torch.Tensor) -> dict[str, torch.Tensor]:
-    """All 37 activations of a picture (1, 3, H, W) in [0, 1], by layer: (1, C, H_l, W_l) in grey levels.
+def activations(net: Network, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    """All activations of a picture (1, 3, H, W) in [0, 1], by layer: (1, C, H_l, W_l), in grey levels for a VGG.
 
-    They take about 2.5 kB a pixel: 160 MB at 256 x 256.
+    VGG19's 37 take about 2.5 kB a pixel: 160 MB at 256 x 256.
     """
     return {layer.name: activation for layer, activation in net.sequence(net.prepare(image.to(net.mean)))}
 
@@ -63,7 +63,7 @@ class LayerCard:
     spectrum: Spectrum
 
 
-def layer_card(net: VGG19, image: torch.Tensor, name: str) -> LayerCard:
+def layer_card(net: Network, image: torch.Tensor, name: str) -> LayerCard:
     """The card of layer `name` for a picture (1, 3, H, W) in [0, 1]. Raises RequestError for an unknown layer.
 
     >>> layer_card(load_vgg19("random", device="cpu"), torch.rand(1, 3, 32, 48), "pool2").size
@@ -72,8 +72,8 @@ def layer_card(net: VGG19, image: torch.Tensor, name: str) -> LayerCard:
     return next(layer_cards(net, image, [name]))
 
 
-def layer_cards(net: VGG19, image: torch.Tensor, names: Iterable[str] | None = None) -> Iterator[LayerCard]:
-    """The cards of some layers (None: all 37), in the network's order; keeps two activations at a time."""
+def layer_cards(net: Network, image: torch.Tensor, names: Iterable[str] | None = None) -> Iterator[LayerCard]:
+    """The cards of some layers (None: all), in the network's order; keeps two activations at a time."""
     wanted = {net.layer(name).index for name in (names if names is not None else [la.name for la in net.layers])}
     image = image.to(net.mean)
     before = net.prepare(image)
@@ -134,7 +134,7 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare_layer(net: VGG19, first: torch.Tensor, second: torch.Tensor, name: str, count: int = 6) -> Comparison:
+def compare_layer(net: Network, first: torch.Tensor, second: torch.Tensor, name: str, count: int = 6) -> Comparison:
     """The features of layer `name` in which two pictures, (1, 3, H, W) in [0, 1] each, differ most.
 
     contrast_c = (μ_c - ν_c) / √((σ_c² + τ_c²)/2 + ε²), with μ, σ of the first picture and ν, τ of the second. ε is a
@@ -174,7 +174,7 @@ class PositionCard:
 
 @torch.no_grad()
 def position_card(
-    net: VGG19,
+    net: Network,
     image: torch.Tensor,
     row: int,
     column: int,
@@ -205,8 +205,8 @@ class FeatureCard:
     """One feature of one layer in one picture.
 
     map: (H_l, W_l) in grey levels; patches: the places that excite it most; inputs, kernels: the features of the
-    previous layer that its convolution weighs most, and their kernels (n, 3, 3), for a conv or relu layer (none
-    for a pool); nearest: (feature, angle in degrees) of the nearest other features.
+    previous layer that its convolution weighs most, and their kernels (n, 3, 3), for a VGG's conv or relu layer (none
+    for other layers); nearest: (feature, angle in degrees) of the nearest other features.
     """
 
     layer: Layer
@@ -221,7 +221,7 @@ class FeatureCard:
 
 @torch.no_grad()
 def feature_card(
-    net: VGG19,
+    net: Network,
     image: torch.Tensor,
     name: str,
     feature: int,
@@ -252,15 +252,15 @@ def feature_card(
 
 @torch.no_grad()
 def incoming_kernels(
-    net: VGG19, computed: Mapping[str, torch.Tensor], name: str, feature: int, count: int = 6
+    net: Network, computed: Mapping[str, torch.Tensor], name: str, feature: int, count: int = 6
 ) -> tuple[list[int], torch.Tensor]:
     """The inputs that a conv (or relu) feature listens to most in a picture, and their kernels (n, 3, 3).
 
     Ranked by ‖W_ci‖₁ · mean|a_i|, a_i the input feature in this picture; for conv1_1 they are red, green, blue in
-    that order. A pool has no weights: [] and (0, 3, 3).
+    that order. A pool has no weights, and another network's function none that it shows: [] and (0, 3, 3).
     """
     layer = net.layer(name)
-    if layer.kind == "pool":
+    if layer.kind not in ("conv", "relu"):
         return [], torch.zeros(0, 3, 3)
     conv = "conv" + name[4:]
     W = getattr(net, f"{conv}_weight")[feature]  # (inputs, 3, 3)

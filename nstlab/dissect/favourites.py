@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from nstlab.network import VGG19
+from nstlab.network import Network
 from nstlab.optimise import make_optimizer, squared_variation, steps
 from nstlab.settings import Settings
 
@@ -20,7 +20,7 @@ class _Favourite:
     et al. 2015); and, set up in `favourite`, a gradient with frequencies weighed by 1/f (Olah et al. 2017).
     """
 
-    def __init__(self, net: VGG19, name: str, feature: int, settings: Settings, smoothness: float) -> None:
+    def __init__(self, net: Network, name: str, feature: int, settings: Settings, smoothness: float) -> None:
         self.net, self.name, self.feature, self.smoothness = net, name, feature, smoothness
         self.shape = (settings.size, settings.size)
         self.jitter = max(1, min(8, net.layer(name).stride))
@@ -44,7 +44,7 @@ class _Favourite:
 
 
 def favourite(
-    net: VGG19,
+    net: Network,
     name: str,
     feature: int,
     size: int = 64,

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from nstlab.metrics import angles
-from nstlab.network import VGG19, Box, Layer, receptive_box
+from nstlab.network import Box, Layer, Network, receptive_box
 
 BINS = 80  # of a histogram
 
@@ -46,7 +46,7 @@ def feature_statistics(activation: torch.Tensor) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def dead_features(net: VGG19, images: Iterable[torch.Tensor], name: str) -> list[int]:
+def dead_features(net: Network, images: Iterable[torch.Tensor], name: str) -> list[int]:
     """The features of layer `name` that are nowhere above 0 in any of the pictures."""
     highest = [net(net.prepare(image.to(net.mean)), keep=[name])[name].amax((0, 2, 3)) for image in images]
     return torch.nonzero(torch.stack(highest).amax(0) <= 0).flatten().tolist()

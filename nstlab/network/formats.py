@@ -26,6 +26,8 @@ FORMATS = {
 KNOWN_FILES = {
     "dcbb9e9d": ("torchvision", "torchvision's VGG19"),
     "d01eb7cb": ("caffe", "the original VGG19, as jcjohnson and neural-style-pt have it"),
+    "397923af": ("torchvision", "torchvision's VGG16"),
+    "00b39a1b": ("caffe", "the original VGG16, as jcjohnson and neural-style-pt have it"),
 }
 """Files known by the first digits of their SHA-256."""
 
@@ -33,7 +35,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weight
 """The keys under which training scripts store a state dict."""
 
 
-def _flat(stored: object) -> Tensors:
+def flat(stored: object) -> Tensors:
     """The tensors of a state dict by name, unwrapped and without DataParallel's prefixes."""
     while isinstance(stored, Mapping) and (inner := [key for key in WRAPPERS if isinstance(stored.get(key), Mapping)]):
         stored = stored[inner[0]]
@@ -43,24 +45,31 @@ def _flat(stored: object) -> Tensors:
     return {key: value for key, value in named.items() if isinstance(value, torch.Tensor)}
 
 
-def convolutions_in(stored: object, path: Path) -> Tensors:
-    """The 16 convolutions of a state dict by layer name, in float32. Raises RequestError if it is not a VGG19's."""
-    tensors = _flat(stored)
+def convolutions_in(stored: object, path: Path, network: str = "vgg19") -> Tensors:
+    """The convolutions of a VGG19's state dict (or a VGG16's) by layer name, in float32.
+
+    Raises RequestError if it is another network's.
+    """
+    tensors = flat(stored)
     if not tensors:
         raise RequestError(f"{path} holds no state dict")
     if any("running_mean" in key for key in tensors):
-        raise RequestError(f"{path} has batch normalisation (a vgg19_bn), which the VGG19 used here does not have")
+        raise RequestError(
+            f"{path} has batch normalisation (a {network}_bn), which the {network.upper()} used here does not have"
+        )
     prefix, by_layer = _naming(tensors, path)
-    index = {name: str(i) for i, name in enumerate(layer_names())}  # torchvision's `features` are our layers
+    index = {name: str(i) for i, name in enumerate(layer_names(network))}  # torchvision's `features` are our layers
+    if network != "vgg19" and (count := _count(tensors)) != len(convolutions(network)):
+        raise RequestError(f"{path} has {count} convolutions, {network.upper()} has {len(convolutions(network))}")
     found: Tensors = {}
-    for name, inputs, outputs in convolutions():
+    for name, inputs, outputs in convolutions(network):
         for part, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
             key = f"{prefix}{name if by_layer else index[name]}.{part}"
             if key not in tensors:
                 raise RequestError(f"{path} has no {key} ({name}'s {part}): not a VGG19{_other_network(tensors)}")
             tensor = tensors[key]
             if tuple(tensor.shape) != shape:
-                raise RequestError(f"{path}: {name}'s {part} is {tuple(tensor.shape)}, VGG19's is {shape}")
+                raise RequestError(f"{path}: {name}'s {part} is {tuple(tensor.shape)}, {network.upper()}'s is {shape}")
             if tensor.layout != torch.strided or not tensor.is_floating_point():
                 raise RequestError(f"{path}: {name}'s {part} does not hold plain floating-point numbers")
             found[f"{name}.{part}"] = tensor.detach().to(torch.float32, copy=True).contiguous()
@@ -69,8 +78,12 @@ def convolutions_in(stored: object, path: Path) -> Tensors:
     return found
 
 
+def _count(tensors: Tensors) -> int:
+    return sum(tensor.ndim == 4 for tensor in tensors.values())
+
+
 def _other_network(tensors: Tensors) -> str:
-    count = sum(tensor.ndim == 4 for tensor in tensors.values())
+    count = _count(tensors)
     known = {8: "VGG11", 10: "VGG13", 13: "VGG16"}.get(count)
     return f" but a {known}, by its {count} convolutions" if known else f" (it has {count} convolutions, VGG19 has 16)"
 
@@ -86,18 +99,30 @@ def _naming(tensors: Tensors, path: Path) -> tuple[str, bool]:
 
 def suggested_format(stored: object, path: Path) -> str:
     """The format that a file's names suggest; it may have another."""
-    return "grey" if _naming(_flat(stored), path)[1] else "torchvision"
+    return "grey" if _naming(flat(stored), path)[1] else "torchvision"
 
 
-def recognised(tensors: Tensors, path: Path, sha256: str, original: Tensors) -> tuple[str, str]:
+def recognised(tensors: Tensors, path: Path, sha256: str, original: Tensors | None) -> tuple[str, str]:
     """The pixels that a file expects, and how that is known. Raises RequestError if it cannot be told.
 
-    original: the original VGG19's tensors. Its first convolution is compared with the file's in both channel orders;
-    r_w and r_b are the factors of weights and biases. Pixels divided by a make r_w = a·r_b (see `to_grey_levels`).
+    original: the original VGG19's tensors, or None for another network. Its first convolution is compared with the
+    file's in both channel orders; r_w and r_b are the factors of weights and biases. Pixels divided by a make
+    r_w = a·r_b (see `to_grey_levels`).
     """
     known = KNOWN_FILES.get(sha256[:8])
     if known:
         return known
+    if original is not None and (found := _compared(tensors, original)):
+        return found
+    choices = ", ".join(f"{kind} ({meaning})" for kind, meaning in FORMATS.items())
+    name = "VGG16" if original is None else "VGG19"
+    raise RequestError(
+        f"{path} is a {name} with unknown numbers, so it is unclear which pixels it expects: "
+        f"say weights_format={choices}"
+    )
+
+
+def _compared(tensors: Tensors, original: Tensors) -> tuple[str, str] | None:
     w, b = tensors["conv1_1.weight"], tensors["conv1_1.bias"]
     W, B = original["conv1_1.weight"], original["conv1_1.bias"]
     likeness = {name: float(_cosine(w, other)) for name, other in (("RGB", W), ("BGR", W.flip(1)))}
@@ -112,11 +137,7 @@ def recognised(tensors: Tensors, path: Path, sha256: str, original: Tensors) -> 
         ):
             if order == expected and abs(r_w - 1) < 0.1 and abs(r_b / scale - 1) < 0.1:
                 return found, "the original VGG19, by the numbers of conv1_1"
-    choices = ", ".join(f"{name} ({meaning})" for name, meaning in FORMATS.items())
-    raise RequestError(
-        f"{path} is a VGG19 with unknown numbers, so it is unclear which pixels it expects: "
-        f"say weights_format={choices}"
-    )
+    return None
 
 
 def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

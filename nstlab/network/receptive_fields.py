@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from nstlab.errors import RequestError
-from nstlab.network.vgg19 import VGG19, Layer
+from nstlab.network.sequence import Layer, Network
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def receptive_box(layer: Layer, row: int, column: int, height: int, width: int) 
     """The pixels that position (row, column) of a layer sees in a picture of height x width pixels.
 
     With s the layer's stride and r its receptive field, position i stands for the s pixels i·s ... i·s + s - 1. The
-    convolutions before it widen that by (r - s)/2 on each side, and the picture's border cuts it off.
+    functions before it widen that by `layer.before` pixels on one side and r - s - `layer.before` on the other, in
+    VGG19 (r - s)/2 on both; the picture's border cuts it off.
     Raises RequestError for a position that the layer does not have.
 
     >>> receptive_box(load_vgg19("random", device="cpu").layer("pool1"), 3, 0, 32, 48)
@@ -45,8 +46,7 @@ def receptive_box(layer: Layer, row: int, column: int, height: int, width: int) 
     rows, columns = layer.size(height, width)
     if not (0 <= row < rows and 0 <= column < columns):
         raise RequestError(f"{layer.name} has positions (0, 0) to ({rows - 1}, {columns - 1}), not ({row}, {column})")
-    wider = (layer.receptive_field - layer.stride) // 2
-    top, left = row * layer.stride - wider, column * layer.stride - wider
+    top, left = row * layer.stride - layer.before, column * layer.stride - layer.before
     return Box(
         max(top, 0),
         max(left, 0),
@@ -64,11 +64,13 @@ def position_at(layer: Layer, row: int, column: int, height: int, width: int) ->
     if not (0 <= row < height and 0 <= column < width):
         raise RequestError(f"the picture has pixels (0, 0) to ({height - 1}, {width - 1}), not ({row}, {column})")
     rows, columns = layer.size(height, width)
-    return min(row // layer.stride, rows - 1), min(column // layer.stride, columns - 1)
+    ahead = layer.before - (layer.receptive_field - layer.stride) // 2  # 0 where a position sees as far on both sides
+    i, j = (row + ahead) // layer.stride, (column + ahead) // layer.stride
+    return min(max(i, 0), rows - 1), min(max(j, 0), columns - 1)
 
 
 def pixel_gradient(
-    net: VGG19, image: torch.Tensor, name: str, row: int, column: int, feature: int | None = None
+    net: Network, image: torch.Tensor, name: str, row: int, column: int, feature: int | None = None
 ) -> torch.Tensor:
     """∂a/∂x, (1, 3, H, W): how an activation a at (row, column) of layer `name` responds to each pixel x.
 

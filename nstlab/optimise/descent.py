@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from nstlab.errors import RunError
 from nstlab.images import Pictures, load_pictures
-from nstlab.network import ORIGINAL_MEAN, vgg19_layers
+from nstlab.network import ORIGINAL_MEAN, layers_of
 from nstlab.optimise.colour import luminance, to_paint_from
 from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
@@ -81,7 +81,7 @@ def least_side(settings: Settings) -> int:
     (16, 8)
     """
     read = {*settings.content_layers, *settings.style_layers}
-    return max(layer.stride for layer in vgg19_layers() if layer.name in read)
+    return max(layer.stride for layer in layers_of(settings.network) if layer.name in read)
 
 
 def make_optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from nstlab.errors import RequestError, RunError
-from nstlab.network import Layer, algorithm, choose_device, vgg19_layers
+from nstlab.network import Layer, algorithm, choose_device, layers_of
 from nstlab.settings import Settings
 
 BASE_MEMORY = 0.4e9  # Python with torch
@@ -40,10 +40,12 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
         values = layer.features * height * width / layer.stride**2
         if layer.kind == "relu":
             kept += (4 if layer.name in wanted or not fast else 1) * values
+        elif layer.kind == "block":  # measured
+            kept += layer.kept * height * width / layer.stride**2
         elif layer.kind == "pool":
             kept += (4 if fast and settings.pooling == "max" else 12) * values
     at_once = 2.5 if fast else 4  # tensors of the widest layer that exist at a time
-    widest = max(4 * layer.features / layer.stride**2 for layer in layers) * at_once
+    widest = max(max(4 * layer.features, layer.kept) / layer.stride**2 for layer in layers) * at_once
     pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
     weights = 4 * sum(layer.parameters for layer in layers)
     if fast:  # the kernels of backward, and of Winograd, which are four times as large
@@ -165,4 +167,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 def computed_layers(settings: Settings) -> tuple[Layer, ...]:
     """The layers up to the deepest one that a loss reads."""
     wanted = {*settings.content_layers, *settings.style_layers}
-    return vgg19_layers()[: max(layer.index for layer in vgg19_layers() if layer.name in wanted)]
+    layers = layers_of(settings.network)
+    return layers[: max(layer.index for layer in layers if layer.name in wanted)]

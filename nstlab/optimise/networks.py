@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from nstlab.images import Pictures, load_image
-from nstlab.network import VGG19, load_vgg19
+from nstlab.layers import architecture
+from nstlab.network import VGG19, Network
+from nstlab.network import load_network as load_by_name
 from nstlab.optimise.initial import initial_value
 from nstlab.optimise.objective import Objective
 from nstlab.reduction import TECHNIQUES, Selection, gate_derivatives, reduced
@@ -15,10 +17,11 @@ CALIBRATION = ("astronaut", "coffee", "rocket", "hubble", "swirl", "waves", "gla
 """The eight sample pictures of `calibration="samples"`: four photographs and four paintings. Chelsea is held out."""
 
 
-def load_network(settings: Settings) -> VGG19:
-    """The full network that the settings name. Raises RequestError or RunError like `load_vgg19`."""
-    s = settings
-    return load_vgg19(s.weights, s.pooling, s.device, s.convolution, s.precision, s.weights_format, s.padding)
+def load_network(settings: Settings) -> Network:
+    """The full network that the settings name. Raises RequestError or RunError like `nstlab.network.load_network`."""
+    takes = [name for name in architecture(settings.network).takes if name != "reduction"]
+    build = {name: getattr(settings, name) for name in takes}
+    return load_by_name(settings.network, settings.weights, settings.device, **build)
 
 
 def reduced_network(

@@ -15,7 +15,7 @@ import torch
 
 from nstlab.images import Pictures
 from nstlab.layers import convolutions
-from nstlab.network import VGG19
+from nstlab.network import Network
 from nstlab.optimise.colour import to_paint_from, to_show
 from nstlab.optimise.losses import CONTENT_LOSSES, STYLE_LOSSES, layer_weights
 from nstlab.optimise.masks import at_layer
@@ -42,7 +42,7 @@ class Term(Protocol):
 class _ReducedNetwork:
     """How terms read a network that may have lost channels: each remaining one counts for several."""
 
-    def __init__(self, net: VGG19) -> None:
+    def __init__(self, net: Network) -> None:
         self.net = net
 
     def counted(self, name: str, activation: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ class ContentTerm(_ReducedNetwork):
 
     parts = ()
 
-    def __init__(self, net: VGG19, pictures: Pictures, settings: Settings) -> None:
+    def __init__(self, net: Network, pictures: Pictures, settings: Settings) -> None:
         super().__init__(net)
         self.loss = CONTENT_LOSSES[settings.content_loss]
         self.layers = settings.content_layers
@@ -90,7 +90,7 @@ class Style:
 class StyleTerm(_ReducedNetwork):
     """S = Σ_j v_j Σ_l w_l·loss(G, A): how far the activations' statistics are from those of the style pictures."""
 
-    def __init__(self, net: VGG19, pictures: Pictures, settings: Settings) -> None:
+    def __init__(self, net: Network, pictures: Pictures, settings: Settings) -> None:
         super().__init__(net)
         self.compare, self.seed = STYLE_LOSSES[settings.style_loss], settings.seed
         self.layers = self.parts = settings.style_layers
@@ -139,7 +139,7 @@ class VariationTerm:
 
     layers, parts = (), ()
 
-    def __init__(self, net: VGG19, pictures: Pictures, settings: Settings) -> None:
+    def __init__(self, net: Network, pictures: Pictures, settings: Settings) -> None:
         self.variation = VARIATIONS[settings.tv]
 
     def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
@@ -149,7 +149,7 @@ class VariationTerm:
         return self.variation(x)
 
 
-TERMS: dict[str, Callable[[VGG19, Pictures, Settings], Term]] = {
+TERMS: dict[str, Callable[[Network, Pictures, Settings], Term]] = {
     "content": ContentTerm,
     "style": StyleTerm,
     "tv": VariationTerm,
@@ -165,7 +165,7 @@ class Objective:
     these sum to `style`). The picture's shape determines the size.
     """
 
-    def __init__(self, net: VGG19, pictures: Pictures | Sequence[Pictures], settings: Settings) -> None:
+    def __init__(self, net: Network, pictures: Pictures | Sequence[Pictures], settings: Settings) -> None:
         self.net, self.settings = net, settings
         self.pictures = [pictures] if isinstance(pictures, Pictures) else list(pictures)
         self._made: tuple[tuple[int, ...], dict[str, Term]] | None = None

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nstlab.plots.layers import AROUND_ZERO, feature_map, frame, patch_row, scale
+from nstlab.plots.layers import AROUND_ZERO, feature_map, frame, is_signed, patch_row, scale
 from nstlab.plots.transfers import show
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def feature_card(card: FeatureCard) -> Figure:
     figure.suptitle(title, fontsize=11)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.7))
     axis = left.subplots()
-    drawn = feature_map(axis, card.map, "its map", scale(card.map, signed=card.layer.kind == "conv"))
+    drawn = feature_map(axis, card.map, "its map", scale(card.map, signed=is_signed(card.layer, card.map)))
     bar = left.colorbar(drawn, ax=axis, location="bottom", shrink=0.8)
     bar.set_label("activation (grey levels)", fontsize=9)
     upper, lower = right.subfigures(2, 1)

@@ -23,7 +23,7 @@ FROM_ZERO, AROUND_ZERO = "inferno", "RdBu_r"
 """The colour maps for values that are never negative (a ReLU's output) and for signed ones (a convolution's)."""
 
 BOX_COLOUR = "#00e5ff"
-KIND_COLOURS = {"conv": "#2c6fad", "relu": "#c1440e", "pool": "#5c5c5c"}
+KIND_COLOURS = {"conv": "#2c6fad", "relu": "#c1440e", "pool": "#5c5c5c", "block": "#2f7d5b"}
 
 
 def scale(values: torch.Tensor, signed: bool | None = None) -> tuple[str, Normalize]:
@@ -35,6 +35,11 @@ def scale(values: torch.Tensor, signed: bool | None = None) -> tuple[str, Normal
     signed = bool(values.min() < 0) if signed is None else signed
     reach = float(np.quantile(np.abs(values), 0.995)) or float(np.abs(values).max()) or 1.0
     return (AROUND_ZERO, Normalize(-reach, reach)) if signed else (FROM_ZERO, Normalize(0, reach))
+
+
+def is_signed(layer: Layer, values: torch.Tensor) -> bool:
+    """Whether a layer's values lie around 0: a convolution's do, and any others of which some are negative."""
+    return layer.kind == "conv" or bool(values.min() < 0)
 
 
 def feature_map(axis: Axes, values: torch.Tensor, caption: str = "", norm: tuple[str, Normalize] | None = None):
@@ -126,7 +131,7 @@ def _maps(figure, card: LayerCard) -> None:
     )
     columns = 4
     axes = figure.subplots(-(-len(card.features) // columns), columns, squeeze=False)
-    norm = scale(card.maps, signed=card.layer.kind == "conv")
+    norm = scale(card.maps, signed=is_signed(card.layer, card.maps))
     for axis in axes.flat:
         axis.axis("off")
     for axis, feature, values in zip(axes.flat, card.features, card.maps, strict=False):
@@ -157,7 +162,7 @@ def patch_row(axes: Sequence[Axes], patches: Sequence[Patch]) -> None:
 def _values(axis: Axes, card: LayerCard) -> None:
     h = card.histogram
     names = {"conv": ("input", "output"), "relu": ("before ReLU", "after ReLU"), "pool": ("input", "output")}
-    before, after = names[card.layer.kind]
+    before, after = names.get(card.layer.kind, ("input", "output"))
     axis.stairs(h.before, h.edges, color="#8a8a8a", label=before, fill=True, alpha=0.45)
     axis.stairs(h.after, h.edges, color=KIND_COLOURS[card.layer.kind], label=after, linewidth=1.6)
     axis.axvline(0, color="black", linewidth=0.6)
@@ -170,8 +175,8 @@ def _values(axis: Axes, card: LayerCard) -> None:
 
 def _features(axis: Axes, card: LayerCard) -> None:
     table = card.statistics
-    if card.layer.kind == "conv":  # it has no zeros to speak of
-        axis.scatter(table["mean"], table["maximum"], color=KIND_COLOURS["conv"], s=9)
+    if is_signed(card.layer, card.maps):  # it has no zeros to speak of
+        axis.scatter(table["mean"], table["maximum"], color=KIND_COLOURS[card.layer.kind], s=9)
     else:
         drawn = axis.scatter(table["mean"], table["maximum"], c=table["zeros"], cmap="viridis", vmin=0, vmax=1, s=9)
         bar = axis.figure.colorbar(drawn, ax=axis, pad=0.02)
@@ -185,14 +190,15 @@ def _features(axis: Axes, card: LayerCard) -> None:
 def _gram(figure, axis: Axes, card: LayerCard) -> None:
     G = card.gram.numpy()
     reach = max(float(np.abs(G).max()), 1e-12)
-    if card.layer.kind == "conv":
+    around = is_signed(card.layer, card.maps)
+    if around:
         colours, norm = AROUND_ZERO, SymLogNorm(reach / 1e3, vmin=-reach, vmax=reach)
     else:
         colours, norm = FROM_ZERO, LogNorm(reach / 1e4, reach)
-    drawn = axis.imshow(np.where(G == 0, reach / 1e5, G) if card.layer.kind != "conv" else G, cmap=colours, norm=norm)
+    drawn = axis.imshow(G if around else np.where(G == 0, reach / 1e5, G), cmap=colours, norm=norm)
     axis.set(title=f"Gram of the {len(G)} strongest features", xlabel="feature, the strongest first", ylabel="feature")
     bar = figure.colorbar(drawn, ax=axis, pad=0.02, shrink=0.9)
-    if card.layer.kind == "conv":
+    if around:
         power = np.floor(np.log10(reach))
         bar.set_ticks([-(10**power), -(10 ** (power - 1)), 0, 10 ** (power - 1), 10**power])
     bar.set_label("G (grey levels²)", fontsize=8)
@@ -227,7 +233,7 @@ def contact_sheet(cards: Sequence[LayerCard], title: str = "") -> Figure:
     show(axes.flat[0], cards[0].image, "the picture")
     for axis, card in zip(axes.flat[1:], cards, strict=False):
         axis.axis("on")
-        signed = card.layer.kind == "conv"
+        signed = is_signed(card.layer, card.maps[0])
         caption = f"{card.layer.name} #{card.features[0]}\n{card.size[0]} × {card.size[1]}, zeros {card.zeros:.0%}"
         feature_map(axis, card.maps[0], caption, scale(card.maps[0], signed))
         axis.spines[:].set(color=KIND_COLOURS[card.layer.kind], linewidth=1.5)
@@ -273,7 +279,8 @@ def comparison(record: Comparison, names: tuple[str, str]) -> Figure:
         show(axes[row, 0], image, name)
         for axis, feature in zip(axes[row, 1:], record.features, strict=True):
             pair = record.maps[feature]
-            norm = scale(torch.cat([values.flatten() for values in pair]), record.layer.kind == "conv")
+            values = torch.cat([values.flatten() for values in pair])
+            norm = scale(values, is_signed(record.layer, values))
             drawn = feature_map(axis, pair[row], f"#{feature}: mean {record.means[feature, row]:.3g}", norm)
             if row:
                 bar = figure.colorbar(drawn, ax=axes[:, record.features.index(feature) + 1], location="bottom")

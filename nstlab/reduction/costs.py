@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nstlab.network import VGG19
+from nstlab.network import VGG19, Network
 from nstlab.reduction.codebooks import coded_bytes
 
 
@@ -24,7 +24,7 @@ class Cost:
     coded_bytes: int | None
 
 
-def cost(net: VGG19, height: int, width: int, deepest: str = "relu5_1", coded: bool = False) -> Cost:
+def cost(net: Network, height: int, width: int, deepest: str = "relu5_1", coded: bool = False) -> Cost:
     """The cost of a network's layers up to `deepest` for a picture of height x width pixels.
 
     coded: whether to work out the coded size, too; that takes a second.
@@ -32,12 +32,16 @@ def cost(net: VGG19, height: int, width: int, deepest: str = "relu5_1", coded: b
     >>> cost(load_vgg19("random", device="cpu"), 224, 224).multiply_adds
     18121162752
     """
-    layers = [layer for layer in net.layers[: net.layer(deepest).index] if layer.kind == "conv"]
+    used = net.layers[: net.layer(deepest).index]
+    work = sum(layer.multiply_adds(height, width) for layer in used)
+    layers = [layer for layer in used if layer.kind == "conv"]
+    if not isinstance(net, VGG19):
+        return Cost(sum(layer.parameters for layer in used), work, None)
     weights = [getattr(net, f"{layer.name}_weight") for layer in layers]
     biases = [getattr(net, f"{layer.name}_bias") for layer in layers]
     return Cost(
         parameters=sum(int(weight.count_nonzero()) for weight in weights) + sum(bias.numel() for bias in biases),
-        multiply_adds=sum(layer.multiply_adds(height, width) for layer in layers),
+        multiply_adds=work,
         coded_bytes=coded_bytes(weights, biases) if coded else None,
     )
 

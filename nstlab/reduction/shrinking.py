@@ -6,13 +6,12 @@ channels as far as the technique knows it, and with `refit` as far as least squa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from nstlab.errors import RequestError
-from nstlab.layers import convolutions
 from nstlab.network import VGG19, Weights, bordered, convolve, sha256_of_tensors
 from nstlab.reduction.distinctiveness import Selection
 from nstlab.settings import Settings
@@ -50,18 +49,24 @@ def channel_weights(selections: Mapping[str, Selection], merged: bool) -> dict[s
     A merged channel counts for all that it stands for, c = √Σα²: exact duplicates then leave content and Gram loss
     unchanged. Otherwise the remaining ones are a sample of all, c = √(N/n), and their mean estimates the mean of all.
     """
-    weights = {}
+    weights, ends = {}, last_of_blocks(selections)
     for name, selection in selections.items():
         n, N = selection.stands_for.shape
         c = selection.weights if merged else torch.full_like(selection.weights, (N / n) ** 0.5)
         for kind in ("conv", "relu"):
             weights[kind + name[4:]] = c
-        if name in _LAST_OF_BLOCK:
+        if name in ends:
             weights["pool" + name[4]] = c
     return weights
 
 
-_LAST_OF_BLOCK = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
+def last_of_blocks(names: Iterable[str]) -> set[str]:
+    """The last of each block's convolutions, which a pooling follows.
+
+    >>> sorted(last_of_blocks(["conv1_1", "conv1_2", "conv2_1"]))
+    ['conv1_2', 'conv2_1']
+    """
+    return set({name[4]: name for name in names}.values())
 
 
 class Shrinking:
@@ -83,7 +88,7 @@ class Shrinking:
             raise RequestError(f"reduction={settings.reduction} needs pictures to judge channels by")
         self.full = [net.prepare(picture.to(net.mean)) for picture in pictures]
         self.small = list(self.full)
-        self.names = [name for name, _, _ in convolutions()]
+        self.names = [layer.name for layer in net.layers if layer.kind == "conv"]
         keys = [f"{name}.{part}" for name in self.names for part in ("weight", "bias")]
         self.tensors = {key: getattr(net, key.replace(".", "_")).clone() for key in keys}
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -108,7 +113,7 @@ class Shrinking:
         self.small = [convolve(x, W, b, self.net.padding).relu() for x in self.small]
         W, b = getattr(self.net, f"{name}_weight"), getattr(self.net, f"{name}_bias")
         self.full = [convolve(x, W, b, self.net.padding).relu() for x in self.full]
-        if name in _LAST_OF_BLOCK and name != self.names[-1]:
+        if name in last_of_blocks(self.names) and name != self.names[-1]:
             self.small, self.full = (
                 [self.net.apply_layer(f"pool{name[4]}", x) for x in those] for those in (self.small, self.full)
             )

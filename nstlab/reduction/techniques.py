@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import torch
 
 from nstlab.errors import RequestError
-from nstlab.layers import convolutions
 from nstlab.network import VGG19, Weights, sha256_of_tensors
 from nstlab.reduction.codebooks import prune, quantise
 from nstlab.reduction.distinctiveness import Selection, chosen, merge
@@ -114,7 +113,7 @@ def _shrink(choose: Choice, merged: bool = False) -> Callable[..., VGG19]:
 
 def _share_weights(net: VGG19, settings: Settings, *_: object) -> VGG19:
     tensors = {}
-    for name, _, _ in convolutions():
+    for name in (layer.name for layer in net.layers if layer.kind == "conv"):
         weight = prune(getattr(net, f"{name}_weight"), settings.sparsity)
         tensors[f"{name}.weight"] = quantise(weight, settings.bits) if settings.bits else weight
         tensors[f"{name}.bias"] = getattr(net, f"{name}_bias").clone()

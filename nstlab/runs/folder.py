@@ -8,7 +8,7 @@ from typing import Any
 
 from nstlab.decoding import profile_of
 from nstlab.images import picture_files
-from nstlab.network import weights_read_as, weights_sha256
+from nstlab.network import network_read_as, network_sha256
 from nstlab.runs.manifest import read_manifest, run_id, write_manifest
 from nstlab.settings import Settings
 from nstlab.storage import is_regular, out_folder, sha256_of
@@ -32,10 +32,10 @@ class RunFolder:
         self.settings = settings
         pictures = picture_files(settings)
         read_as = {role: profile_of(path) for role, path in pictures.items()}
-        read_as["weights"] = weights_read_as(settings.weights, settings.weights_format)
+        read_as["weights"] = network_read_as(settings.network, settings.weights, settings.weights_format)
         self.read_as = {role: value for role, value in read_as.items() if value is not None}
         self.sha256 = {role: sha256_of(path) for role, path in pictures.items()}
-        self.sha256["weights"] = weights_sha256(settings.weights)
+        self.sha256["weights"] = network_sha256(settings.network, settings.weights)
         self.id = run_id(settings, self.sha256, self.read_as)
         styles = "_".join(path.stem for role, path in pictures.items() if re.fullmatch(r"style(_\d+)?", role))
         self.folder = out_folder(out) / f"{_slug(pictures['content'].stem)}-{_slug(styles)}-{self.id}"

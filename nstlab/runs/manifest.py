@@ -15,7 +15,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from nstlab.errors import RunError
-from nstlab.network import VGG19, choose_device, nnpack
+from nstlab.layers import VGG_BLOCKS
+from nstlab.network import Network, choose_device, nnpack
 from nstlab.reduction import cost
 from nstlab.settings import LEARNING_RATES, Settings, knob
 from nstlab.storage import MOST_JSON, parse_json, read_regular, write_whole
@@ -64,7 +65,7 @@ def write_manifest(
     write_whole(path, (json.dumps(manifest, indent=2) + "\n").encode())
 
 
-def describe_network(net: VGG19, settings: Settings, height: int, width: int) -> dict[str, Any]:
+def describe_network(net: Network, settings: Settings, height: int, width: int) -> dict[str, Any]:
     """The network of a run, for run.json: its hash, its features by layer, its cost.
 
     A reduced network's hash is that of its tensors. Parameters and multiply-adds are counted up to the deepest layer
@@ -72,7 +73,7 @@ def describe_network(net: VGG19, settings: Settings, height: int, width: int) ->
     """
     deepest = max((*settings.content_layers, *settings.style_layers), key=lambda name: net.layer(name).index)
     found = cost(net, height, width, deepest, coded=settings.reduction == "weight_sharing")
-    features = [layer.features for layer in net.layers if layer.kind == "conv"]
+    features = [layer.features for layer in net.layers if layer.kind in ("conv", "block")]
     read_as = {"read_as": net.read_as} if net.read_as else {}
     return {"sha256": net.sha256, **read_as, "features": features, **dataclasses.asdict(found)}
 
@@ -132,7 +133,12 @@ def this_machine(settings: Settings) -> dict[str, Any]:
 
 def _convolution(settings: Settings, device: torch.device) -> str:
     """The convolution algorithms in use: chosen by shape on a CPU in float32, otherwise torch's own."""
-    if settings.convolution == "plain" or device.type != "cpu" or settings.precision == "bfloat16":
+    if (
+        settings.network not in VGG_BLOCKS
+        or settings.convolution == "plain"
+        or device.type != "cpu"
+        or settings.precision == "bfloat16"
+    ):
         return "plain"
     return "nnpack, winograd, onednn" if nnpack() else "winograd, onednn"
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from nstlab.errors import RequestError, RunError, unknown
 from nstlab.runs import Occupied, Run
-from nstlab.settings import Settings
+from nstlab.settings import OWN, Settings
 from nstlab.storage import MOST_JSON, home, parse_json, read_regular, write_whole
 
 if TYPE_CHECKING:
@@ -147,9 +147,12 @@ def run_notebook(
         if name not in parameters:
             raise unknown(f"parameter of {notebook.name}", name, parameters)
     merged = parameters | values
+    fields = Settings.model_fields
+    settings = Settings.over(*({n: v for n, v in part.items() if n in fields} for part in (parameters, values)))
+    if "network" in values:  # what is the network's own must not stay the cell's
+        values = {name: None for name in OWN if name in parameters} | values
     if was_executed(notebook):
-        values = merged
-    settings = Settings(**{name: value for name, value in merged.items() if name in Settings.model_fields})
+        values = merged | values
     run = Run(settings, out)
     plain = settings.model_dump(mode="json")  # lists, not tuples; absolute paths
     given = {name: plain.get(name, value) for name, value in values.items()}

@@ -6,7 +6,7 @@ import copy
 import glob
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from nstlab.errors import Contradiction, RequestError, unknown
 from nstlab.images import load_pictures
 from nstlab.layers import layer_names
 from nstlab.runs import Run, run_id
-from nstlab.settings import Settings
+from nstlab.settings import OWN, Settings
 from nstlab.storage import home, out_folder, read_regular
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 
@@ -271,13 +271,14 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
 def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
     """`fixed:` with the values that the command line replaces, and what is wrong with those."""
     fixed, faults = dict(content["fixed"]), []
+    networks = [*given.get("network", "").split(), *_networks(content)]
     varied = set(content.get("grid", ())) | {name for point in content.get("points", ()) for name in point}
     for name, text in given.items():
         if name in varied:
             faults.append(f"--set {name}: the sweep varies {name}; to change that, edit its file")
         elif name in Settings.model_fields:
             try:
-                settings = _alone(name, None if text.lower() == "none" else text)
+                settings = _alone(name, None if text.lower() == "none" else text, networks)
                 fixed[name] = settings.model_dump(mode="json")[name]
             except Contradiction:
                 fixed[name] = _as_yaml(text)  # checking the points shows whether it goes with the rest
@@ -327,11 +328,12 @@ def _name_faults(content: dict[str, Any], parameters: dict[str, Any], notebook: 
 
 def _value_faults(content: dict[str, Any]) -> list[str]:
     faults = []
+    networks = _networks(content)
     for where, name, value in _pairs(content):
         try:
             if name in Settings.model_fields:
                 with suppress(Contradiction):  # it may be invalid alone; whole points are checked later
-                    _alone(name, value)
+                    _alone(name, value, networks)
             elif not _is_plain(value):
                 shown = repr(value)[:80]
                 raise RequestError(f"{name} = {shown}: only numbers, text, true, false, null and lists of them")
@@ -341,9 +343,19 @@ def _value_faults(content: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _alone(name: str, value: Any) -> Settings:
-    """Settings with only this value; whether it agrees with other parameters is checked for whole points."""
+def _networks(content: dict[str, Any]) -> list[Any]:
+    return [value for _, name, value in _pairs(content) if name == "network"]
+
+
+def _alone(name: str, value: Any, networks: Sequence[Any] = ()) -> Settings:
+    """Settings with only this value; whether it agrees with other parameters is checked for whole points.
+
+    networks: those of the sweep; one of them must have this layer, or weights of this name.
+    """
     others = {}
+    for network in networks if name in OWN else ():
+        with suppress(RequestError):
+            return Settings(**{"network": network, name: value})
     if name == "style_layer_weights" and value != "balanced":
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else ()
         others = {"style_layers": layer_names()[: max(len(parts), 1)]}
@@ -365,10 +377,10 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
     numbers: dict[str, int] = {}
     for number, varied in enumerate(_combinations(content), start=1):
         merged = parameters | content["fixed"] | varied
-        own = {name: value for name, value in merged.items() if name in Settings.model_fields}
+        own = _settings_in(merged)
         others = {name: value for name, value in merged.items() if name not in own and name != "out"}
         try:
-            settings = Settings(**own)
+            settings = Settings.over(*(_settings_in(part) for part in (parameters, content["fixed"] | varied)))
             run = make.run(settings)
         except RequestError as error:
             faults.setdefault(str(error), f"point {number}: {error}")
@@ -389,6 +401,10 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
     return points
 
 
+def _settings_in(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in Settings.model_fields}
+
+
 def _combinations(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if "points" in content:
         yield from content["points"]
@@ -407,7 +423,7 @@ class _RunMaker:
         self.loaded: set[tuple[str, int]] = set()
 
     def run(self, settings: Settings) -> Run:
-        files = (*settings.files.items(), settings.weights, settings.weights_format)
+        files = (*settings.files.items(), settings.network, settings.weights, settings.weights_format)
         if (files, settings.size, settings.style_size) not in self.loaded:
             load_pictures(settings.with_(scales=1))  # refuses a damaged or too narrow one
             self.loaded.add((files, settings.size, settings.style_size))

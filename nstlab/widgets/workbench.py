@@ -110,7 +110,7 @@ class Panel(w.VBox):
         try:
             settings = self.settings
             self.say("")
-            run = None if needs_download(settings.weights) else Run(settings, self.out)
+            run = None if needs_download(settings.weights, settings.network) else Run(settings, self.out)
             if run is not None and any(other.run is not None and other.run.id == run.id for other in self._others()):
                 raise RequestError("another panel of this kernel computes this run: see below, and stop it there")
             if steps is None and run is not None and run.complete and run.frames:
@@ -225,7 +225,7 @@ class Panel(w.VBox):
             self.controls["init"].thumbnails = initial_thumbnails(settings)
         if name in (None, "content", "style", "size", "style_size"):
             self.display.show_pictures(settings)
-        if run is None and needs_download(settings.weights):
+        if run is None and needs_download(settings.weights, settings.network):
             self.say(f"The weights {settings.weights} are not here yet: Start downloads them (550 MB).")
         else:
             run = run or Run(settings, self.out)

@@ -1,0 +1,185 @@
+"""A network as a sequence of named functions, whatever they are: pictures in, activations out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from nstlab.errors import RequestError, unknown
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+"""(1, C, H, W) -> (1, C', H', W')."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of the functions of a network.
+
+    index: 1, 2, ...; kind: "conv", "relu", "pool", or "block" for any other function; inputs, features: channels in
+    and out; stride: pixels between neighbouring output positions; receptive_field: the side, in pixels, of the square
+    that one position sees; parameters: the number of weights and biases; before: how many of those pixels come before
+    the first of the `stride` pixels that the position stands for; work: multiply-adds for each position;
+    kept: bytes for each position that backward needs, where that was measured;
+    steps: (stride, spare) of each function so far that changes the size, from h to (h + spare) // stride.
+    """
+
+    index: int
+    name: str
+    kind: str
+    inputs: int
+    features: int
+    stride: int
+    receptive_field: int
+    parameters: int
+    before: int
+    work: int
+    kept: float = 0.0
+    steps: tuple[tuple[int, int], ...] | None = None
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of its activation for a picture of height x width pixels."""
+        if self.steps is None:
+            return height // self.stride, width // self.stride
+        for stride, spare in self.steps:
+            height, width = (height + spare) // stride, (width + spare) // stride
+        return height, width
+
+    def multiply_adds(self, height: int, width: int) -> int:
+        """Multiplications, each with an addition, for a picture of height x width pixels."""
+        rows, columns = self.size(int(height), int(width))
+        return self.work * rows * columns
+
+    def check_feature(self, feature: int) -> None:
+        """Raises RequestError for a feature that the layer does not have."""
+        if not 0 <= feature < self.features:
+            raise RequestError(f"{self.name} has features 0 to {self.features - 1}, not {feature}")
+
+
+class Network(nn.Module):
+    """A sequence of named functions (1, C, H, W) -> (1, C', H', W'), with the pixels that the first of them wants.
+
+    functions: by name, in order; torch modules, which are frozen, or any functions of one tensor. They must treat
+    positions alike and see the picture through windows, as convolutions do.
+    mean: the picture that counts as 0, RGB in [0, 1]; scale: what grey levels are divided by, for each channel or for
+    all; the first function gets (255 · RGB - 255 · mean) / scale. So a network trained on pixels normalised by m and d
+    has mean=m, scale=255 · d.
+    content_layers, style_layers: what a run reads when its settings do not say.
+
+    >>> blur = torch.nn.AvgPool2d(3, stride=1, padding=1)
+    >>> net = Network({"blur": blur, "half": torch.nn.MaxPool2d(2)}, content_layers=("half",), style_layers=("blur",))
+    >>> net(net.prepare(torch.rand(1, 3, 32, 48)), keep=["half"])["half"].shape
+    torch.Size([1, 3, 16, 24])
+    >>> net.layer("half").receptive_field
+    4
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, Function],
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        scale: float | Sequence[float] = 1.0,
+        content_layers: Sequence[str] = (),
+        style_layers: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        if not functions:
+            raise RequestError("a network needs at least one function")
+        self.functions = dict(functions)
+        self._register(mean, scale)
+        for i, function in enumerate(self.functions.values()):
+            if isinstance(function, nn.Module):
+                self.add_module(f"function{i}", function)
+        self.requires_grad_(False).eval()
+        names = tuple(self.functions)
+        self.content_layers = tuple(content_layers) or names[len(names) // 2 :][:1]
+        self.style_layers = tuple(style_layers) or names
+        for name in (*self.content_layers, *self.style_layers):
+            if name not in self.functions:
+                raise unknown("layer", name, self.functions)
+
+    def _register(self, mean: Sequence[float], scale: float | Sequence[float] = 1.0) -> None:
+        """What every network has, whatever its functions are."""
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).expand(3).clone())
+        self.sha256 = ""  # of the file that its weights came from
+        self.read_as = ""  # how the user's own file was read
+        self.channel_weights: dict[str, torch.Tensor] = {}  # of a reduced VGG; see nstlab.reduction
+        self.gradient_kept = 1.0  # see nstlab.network.sparse_gradients
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The functions' descriptions, measured on small noise when they are first asked for.
+
+        Raises RequestError for a function whose output is not (1, C, H, W), or does not follow the input's size.
+        """
+        from nstlab.network.measuring import measured_layers
+
+        return measured_layers(self.functions, self.mean)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its functions, in order."""
+        return tuple(self.functions)
+
+    def prepare(self, image: torch.Tensor) -> torch.Tensor:
+        """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, the network's input."""
+        return (image - self.mean.view(1, 3, 1, 1)) * 255
+
+    def restore(self, x: torch.Tensor) -> torch.Tensor:
+        """The inverse of `prepare`; not clamped."""
+        return x / 255 + self.mean.view(1, 3, 1, 1)
+
+    def layer(self, name: str) -> Layer:
+        """The layer of this name. Raises RequestError if there is none."""
+        if name not in self.names:
+            raise unknown("layer", name, self.names)
+        return self.layers[self.names.index(name)]
+
+    def plain(self) -> Network:
+        """The same network computed in such a way that zeros stay exactly zero."""
+        return copy.copy(self)
+
+    def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """One function of the sequence: layer `name` applied to the output of the previous layer."""
+        if name not in self.names:
+            raise unknown("layer", name, self.names)
+        return self.functions[name](x / self.scale.view(1, 3, 1, 1) if name == self.names[0] else x)
+
+    def sequence(self, x: torch.Tensor) -> Iterator[tuple[Layer, torch.Tensor]]:
+        """(F1, F1(x)), (F2, F2(F1(x))), ...: each layer with its activation, one at a time."""
+        for layer in self.layers:
+            x = self.apply_layer(layer.name, x)
+            yield layer, x
+
+    def forward(self, x: torch.Tensor, keep: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The activations of the layers named in `keep`, (1, C, H, W) each, in that order.
+
+        `x` is (1, 3, H, W) in grey levels (see `prepare`). Nothing deeper than needed is computed.
+        Raises RequestError for an unknown layer.
+        """
+        keep = list(keep)
+        kept = dict(self.activations(x, keep))
+        return {name: kept[name] for name in keep}
+
+    def activations(self, x: torch.Tensor, keep: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Like `forward`, but yields each activation as soon as it is there, so that it need not stay in memory.
+
+        This helps backward too: autograd visits what was computed in reverse order.
+        """
+        keep = set(keep)
+        for name in self.up_to(keep):
+            x = self.apply_layer(name, x)
+            if name in keep:
+                yield name, x
+
+    def up_to(self, keep: Iterable[str]) -> tuple[str, ...]:
+        """The names of the functions up to the deepest of `keep`. Raises RequestError for an unknown one."""
+        for name in (keep := set(keep)):
+            if name not in self.names:
+                raise unknown("layer", name, self.names)
+        return self.names[: max((self.names.index(name) + 1 for name in keep), default=0)]
