@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.images import iteration_inside, load_image, read_settings, save_image
 from nstlab.interrupts import noted_interrupts
@@ -202,6 +203,9 @@ class Run(RunFolder):
             return
         self._begin_where_it_branches()
         objective, x = ready or set_up(self.settings)
+        for name, reference in self.settings.code.items():
+            if own.sha256(reference) != self.sha256[name]:
+                raise RequestError(f"{own.parts(reference)[0]} has changed since this run was made: make it again")
         whole = self._whole_until()
         if whole is None or whole < self.settings.iterations:
             yield from self._go_on(objective, x.detach().clone().requires_grad_())
@@ -236,7 +240,7 @@ class Run(RunFolder):
         with self.locked(), one_line_errors(self.folder):
             for step in steps(objective, x, make_optimizer(x, self.settings), self.settings):
                 if step.iteration == wanted:
-                    save_image(step.image, self.frame_path(wanted), self.settings.of_picture(wanted))
+                    save_image(step.image, self.frame_path(wanted), self.settings.of_picture(wanted), self.code)
                 yield step
 
     @contextmanager

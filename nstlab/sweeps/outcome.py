@@ -20,15 +20,16 @@ import pandas as pd
 import torch
 import yaml
 
+from nstlab import own
 from nstlab.errors import RequestError, unknown
-from nstlab.evaluation import Judge, unreduced
+from nstlab.evaluation import METRICS, Judge, Metric, unreduced
 from nstlab.images import load_image
 from nstlab.metrics import similarity
 from nstlab.runs import FIRST_COLUMNS, Run, read_history
 from nstlab.settings import Settings, names_where
 from nstlab.storage import out_folder, read_regular, sha256_of, write_whole
 from nstlab.sweeps.notebook import read_mark
-from nstlab.sweeps.plan import MOST_YAML, Plan, Point
+from nstlab.sweeps.plan import MOST_YAML, Plan, Point, judges
 
 LOSSES = ("total", "content", "style")  # in every table
 NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_seconds", "run", "path", "picture")
@@ -179,13 +180,14 @@ def content_similarity(run: Run) -> float:
     return round(similarity(run.result, load_image(run.settings.content, run.settings.size)), 4)
 
 
-def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `nstlab.evaluation`'s metrics and each network's cost, as `eval_style_error` and so on.
+def with_evaluation(plan: Plan, table: pd.DataFrame, metrics: dict[str, Metric] = METRICS) -> pd.DataFrame:
+    """The table with `nstlab.evaluation`'s metrics, or these, as `eval_style_error` and so on, and each
+    network's cost.
 
     It takes a second or two per point. It is done here, not in the points' notebooks, to load the judge once per pair
     of pictures. Distances to the unreduced result are empty if that is not a point of the sweep.
     """
-    judges: dict[str, Judge] = {}
+    loaded: dict[str, Judge] = {}
     pictures = {
         row["run"]: load_image(plan.out / row["picture"], size=None) for _, row in table.iterrows() if row["picture"]
     }
@@ -196,12 +198,12 @@ def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
             continue
         settings = unreduced(point.settings)
         ours = {name: getattr(settings, name) for name in names_where(judged=True)}
-        if repr(ours) not in judges:
-            judges[repr(ours)] = Judge(settings)
-        judge = judges[repr(ours)]
+        if repr(ours) not in loaded:
+            loaded[repr(ours)] = Judge(settings)
+        judge = loaded[repr(ours)]
         judge.settings = settings  # which may differ in k_S
         whole = [other.run.id for other in plan.points if other.settings == settings and other.run.id in pictures]
-        found = judge.judge(pictures[point.run.id], pictures[whole[0]] if whole else None)
+        found = judge.judge(pictures[point.run.id], pictures[whole[0]] if whole else None, metrics)
         network = point.run.manifest.get("network", {})
         costs = {f"network_{name}": network.get(name) for name in ("parameters", "multiply_adds", "coded_bytes")}
         rows.append({f"eval_{name}": value for name, value in found.items()} | costs)
@@ -222,8 +224,8 @@ def history_row(path: Path, iteration: int) -> dict[str, float]:
 def write_outcome(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
     """Write table.csv and failures.csv; returns the table. failures: run id -> error."""
     table = make_table(plan, failures)
-    if plan.content.get("evaluate"):
-        table = with_evaluation(plan, table)
+    if asked := judges(plan.content):
+        table = with_evaluation(plan, table, asked)
     _write_csv(table, plan.folder / "table.csv")
     failed = [
         {
@@ -256,9 +258,17 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
         "notebook_sha256": sha256_of(plan.notebook),
         "axes": plan.axes,
     }
+    named = [name for name in _listed(plan.content.get("evaluate")) if own.is_own(name)]
+    named += [reference for point in plan.points for reference in point.settings.code.values()]
+    if named:
+        made_with["code_sha256"] = {reference: own.sha256(reference) for reference in dict.fromkeys(named)}
     content = {"name": plan.name, "notebook": plan.content["notebook"], "fixed": fixed, **kept, "made_with": made_with}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
     write_whole(plan.folder / "sweep.yaml", text.encode())
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def made_with(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ ROOMS = [
     "terminal",
     "layers",
     "knobs",
+    "own",
     "values",
     "settings",
     "interrupts",
