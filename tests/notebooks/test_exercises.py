@@ -34,12 +34,12 @@ def paint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reconstruct(tmp_path_factory):
-    """A function that reconstructs notebook 03's picture from one layer alone, smaller."""
+    """A function that reconstructs notebook 03's picture from one layer alone, as the notebook does or otherwise."""
     out = tmp_path_factory.mktemp("reconstructions")
 
-    def reconstructed(layer, iterations=40):
-        own = {"size": 48, "iterations": iterations, "device": "cpu"}
-        settings = dissect.content_reconstruction(OWN["03"]["content"], layer, **own)
+    def reconstructed(layer, **changed):
+        own = {name: OWN["03"][name] for name in ("size", "iterations", "pooling", "weights", "seed")}
+        settings = dissect.content_reconstruction(OWN["03"]["content"], layer, **own | {"device": "cpu"} | changed)
         return dissect.reconstruct(settings, out)
 
     return reconstructed
@@ -163,6 +163,77 @@ def test_03_2_the_gradient_of_a_maximum_reaches_one_of_four_positions(net):
         pooled = lab.load_vgg19(pooling=pooling, device="cpu").apply_layer("pool1", x)
         reached[pooling] = float((torch.autograd.grad(pooled.sum(), x)[0] != 0).float().mean())
     assert reached == {"max": 0.25, "average": 1.0}
+
+
+@pytest.mark.parametrize("layer", ["relu2_2", "relu3_1"])
+def test_03_2_but_after_few_iterations_both_are_equally_grainy(reconstruct, layer):
+    maximum, average = (reconstruct(layer, pooling=pooling) for pooling in ("max", "average"))
+    grain = [float(record.image.diff(dim=3).abs().mean()) for record in (maximum, average)]
+    assert grain[1] == pytest.approx(grain[0], rel=0.1)
+    assert abs(maximum.psnr - average.psnr) < 1
+
+
+def test_03_3_without_training_early_layers_keep_more_and_later_ones_less(reconstruct):
+    untrained, trained = (
+        {layer: reconstruct(layer, weights=weights).psnr for layer in ("relu1_1", "relu2_2", "relu3_1")}
+        for weights in ("random", OWN["03"]["weights"])
+    )
+    assert untrained["relu1_1"] > trained["relu1_1"] and untrained["relu2_2"] > trained["relu2_2"] + 1
+    assert untrained["relu3_1"] < trained["relu3_1"] - 1
+
+
+def test_03_1_more_iterations_give_an_early_layer_many_decibels_and_a_deep_one_none(reconstruct):
+    gained = {}
+    for layer in ("relu1_1", "relu5_1"):
+        short, long = (reconstruct(layer, size=48, iterations=count) for count in (30, 120))
+        gained[layer] = long.psnr - short.psnr
+        assert long.losses[-1] < short.losses[-1]
+    assert gained["relu1_1"] > 5 and gained["relu5_1"] < 2
+
+
+def test_03_4_conv4_2_gives_no_more_than_relu4_2(reconstruct):
+    before, after = (reconstruct(layer, size=64) for layer in ("conv4_2", "relu4_2"))
+    assert abs(before.psnr - after.psnr) < 0.5
+
+
+def test_03_5_without_relu5_1_little_changes_unless_the_weights_are_balanced(paint):
+    photograph = lab.load_image(OWN["03"]["content"], 64)
+    apart = {}
+    for weights in (None, "balanced"):
+        layers = tuple(OWN["03"]["style_layers"])
+        own = {"size": 64, "iterations": 30, "content_layers": ("relu4_2",), "style_layer_weights": weights}
+        all_five, four = (paint("03", style_layers=some, **own).result for some in (layers, layers[:-1]))
+        apart[weights] = rmse(all_five, four) / rmse(all_five, photograph)
+    assert apart[None] < 0.35 < apart["balanced"]
+
+
+@pytest.fixture(scope="module")
+def alone(paint):
+    """Notebook 04's painting with one style layer alone, by (layer, k_S), smaller."""
+    k_S = OWN["04"]["k_S"]
+    asked = [("relu1_1", k_S), ("relu4_1", k_S), ("relu5_1", k_S), ("relu5_1", 1e5)]
+    smaller = {"size": 96, "iterations": 30}
+    return {(layer, k): paint("04", style_layers=(layer,), k_S=k, **smaller) for layer, k in asked}
+
+
+def test_04_3_relu5_1_alone_does_nothing_until_its_weight_is_raised(alone):
+    photograph, k_S = lab.load_image(OWN["04"]["content"], 96), OWN["04"]["k_S"]
+    moved = {asked: rmse(run.result, photograph) for asked, run in alone.items()}
+    assert moved["relu5_1", k_S] < 3 < moved["relu1_1", k_S] / 2
+    assert moved["relu4_1", k_S] > 25 and moved["relu5_1", 1e5] > 20
+    first = {layer: run.history["style"][0] for (layer, k), run in alone.items() if k == k_S}
+    assert first["relu4_1"] > 1000 * first["relu5_1"]
+
+
+def test_04_3_the_strokes_are_relu4_1s(alone):
+    """Strokes are edges that the photograph has not: neighbouring pixels differ more."""
+
+    def edges(image):
+        return float(image.diff(dim=2).abs().mean() + image.diff(dim=3).abs().mean())
+
+    k_S, own = OWN["04"]["k_S"], edges(lab.load_image(OWN["04"]["content"], 96))
+    roughness = {asked: edges(run.result.clamp(0, 1)) / own for asked, run in alone.items()}
+    assert roughness["relu1_1", k_S] < 1.2 and roughness["relu4_1", k_S] > 1.5
 
 
 def test_05_2_the_gradient_of_the_content_loss_is_zero_at_the_content_picture_alone(paint):
@@ -343,57 +414,3 @@ def test_09_3_with_a_weak_style_the_photograph_is_second_best(judged):
     assert orders[OWN["09"]["k_S"]][0] == "good" and orders[OWN["09"]["k_S"]][1] != "content"
     nearer, further = (rmse(judged[k][1]["good"], judged[k][1]["content"]) for k in (0.1, OWN["09"]["k_S"]))
     assert nearer < further / 2
-
-
-@pytest.fixture(scope="module")
-def alone(paint):
-    """Notebook 04's painting with one style layer alone, by (layer, k_S), smaller."""
-    k_S = OWN["04"]["k_S"]
-    asked = [("relu1_1", k_S), ("relu4_1", k_S), ("relu5_1", k_S), ("relu5_1", 1e5)]
-    smaller = {"size": 96, "iterations": 30}
-    return {(layer, k): paint("04", style_layers=(layer,), k_S=k, **smaller) for layer, k in asked}
-
-
-def test_04_3_relu5_1_alone_does_nothing_until_its_weight_is_raised(alone):
-    photograph, k_S = lab.load_image(OWN["04"]["content"], 96), OWN["04"]["k_S"]
-    moved = {asked: rmse(run.result, photograph) for asked, run in alone.items()}
-    assert moved["relu5_1", k_S] < 3 < moved["relu1_1", k_S] / 2
-    assert moved["relu4_1", k_S] > 25 and moved["relu5_1", 1e5] > 20
-    first = {layer: run.history["style"][0] for (layer, k), run in alone.items() if k == k_S}
-    assert first["relu4_1"] > 1000 * first["relu5_1"]
-
-
-def test_04_3_the_strokes_are_relu4_1s(alone):
-    """Strokes are edges that the photograph has not: neighbouring pixels differ more."""
-
-    def edges(image):
-        return float(image.diff(dim=2).abs().mean() + image.diff(dim=3).abs().mean())
-
-    k_S, own = OWN["04"]["k_S"], edges(lab.load_image(OWN["04"]["content"], 96))
-    roughness = {asked: edges(run.result.clamp(0, 1)) / own for asked, run in alone.items()}
-    assert roughness["relu1_1", k_S] < 1.2 and roughness["relu4_1", k_S] > 1.5
-
-
-def test_03_1_more_iterations_give_an_early_layer_many_decibels_and_a_deep_one_none(reconstruct):
-    gained = {}
-    for layer in ("relu1_1", "relu5_1"):
-        short, long = (reconstruct(layer, iterations=count) for count in (30, 120))
-        gained[layer] = long.psnr - short.psnr
-        assert long.losses[-1] < short.losses[-1]
-    assert gained["relu1_1"] > 5 and gained["relu5_1"] < 1
-
-
-def test_03_4_conv4_2_gives_no_more_than_relu4_2(reconstruct):
-    before, after = (reconstruct(layer) for layer in ("conv4_2", "relu4_2"))
-    assert abs(before.psnr - after.psnr) < 0.5
-
-
-def test_03_5_without_relu5_1_little_changes_unless_the_weights_are_balanced(paint):
-    photograph = lab.load_image(OWN["03"]["content"], 64)
-    apart = {}
-    for weights in (None, "balanced"):
-        layers = tuple(OWN["03"]["style_layers"])
-        own = {"size": 64, "iterations": 30, "content_layers": ("relu4_2",), "style_layer_weights": weights}
-        all_five, four = (paint("03", style_layers=some, **own).result for some in (layers, layers[:-1]))
-        apart[weights] = rmse(all_five, four) / rmse(all_five, photograph)
-    assert apart[None] < 0.35 < apart["balanced"]
