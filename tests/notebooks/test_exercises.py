@@ -1,7 +1,7 @@
 """The notebooks' exercises, done: what their answers say is what is computed with the notebooks' own parameters.
 
 Pictures, networks, layers, weights and rates are the notebooks' own; where an answer is about a run, the picture is
-smaller and the run shorter, so that all of it takes a minute. (An exercise that asks for an opinion is not here.)
+smaller and the run shorter, so that all of it takes a few minutes. (An exercise that asks for an opinion is not here.)
 """
 
 import numpy as np
@@ -66,8 +66,8 @@ def test_00_2_a_thousandth_leaves_the_photograph_and_a_thousand_times_paints_wha
 
 
 def test_00_4_twice_the_iterations_compute_only_the_second_half(paint):
-    half = paint("00", size=32, iterations=2)
-    whole = paint("00", size=32, iterations=4)
+    half = paint("00", size=48, iterations=2)
+    whole = paint("00", size=48, iterations=4)
     assert whole.folder == half.folder
     assert whole.history["seconds"].iloc[:3].tolist() == half.history["seconds"].tolist()
 
@@ -124,8 +124,8 @@ def test_02_1_deeper_ones_choose_their_sides(seen):
 
 def test_02_2_a_silent_feature_wakes_up_for_another_picture(net, seen, picture):
     assert not seen["relu2_1"][0, 123].any()
-    coffee = lab.load_image("coffee", OWN["02"]["size"])
-    assert 123 not in dissect.dead_features(net, [picture, coffee], "relu2_1")
+    painting = lab.load_image("swirl", OWN["02"]["size"])
+    assert 123 not in dissect.dead_features(net, [picture, painting], "relu2_1")
     others = [lab.load_image(name, OWN["02"]["size"]) for name in lab.sample_pictures()]
     silent = sum(123 in dissect.dead_features(net, [other], "relu2_1") for other in others)
     assert 3 <= silent < len(others) / 2
@@ -233,7 +233,7 @@ def test_04_3_the_strokes_are_relu4_1s(alone):
 
     k_S, own = OWN["04"]["k_S"], edges(lab.load_image(OWN["04"]["content"], 96))
     roughness = {asked: edges(run.result.clamp(0, 1)) / own for asked, run in alone.items()}
-    assert roughness["relu1_1", k_S] < 1.2 and roughness["relu4_1", k_S] > 1.5
+    assert roughness["relu1_1", k_S] < 1.1 < 1.3 < roughness["relu4_1", k_S]
 
 
 def test_05_2_the_gradient_of_the_content_loss_is_zero_at_the_content_picture_alone(paint):
@@ -328,7 +328,7 @@ def test_07_5_one_remembered_step_is_better_than_none(paint):
 @pytest.fixture(scope="module")
 def pair():
     """Notebook 08's settings, its two pictures and the third one."""
-    settings = settings_of("08")
+    settings = settings_of("08", amount=0.0, angle=None)
     names = (settings.content, settings.style, "chelsea")
     return settings, *(lab.load_image(name, settings.size) for name in names)
 
@@ -394,8 +394,8 @@ def test_09_1_only_the_colours_do_not_notice_a_shuffle(judged):
     order = torch.randperm(cases["style"][0, 0].numel(), generator=torch.Generator().manual_seed(0))
     shuffled = cases["style"].flatten(2)[:, :, order].view_as(cases["style"])
     before, after = judge.judge(cases["style"]), judge.judge(shuffled)
-    unmoved = [name for name in before if after[name] == pytest.approx(before[name], rel=0.02, abs=1e-3)]
-    assert unmoved == ["colour"]
+    assert [name for name in before if after[name] == pytest.approx(before[name], rel=1e-4)] == ["colour"]
+    assert all(after[name] > 3 * before[name] for name in ("style_error", "style_held_out", "wasserstein", "firing"))
 
 
 def test_09_2_a_shift_by_a_pixel_is_ssims_complaint(judged):
