@@ -1,11 +1,15 @@
-"""The notebooks as a course: which there are, what each says of itself at its top, and a picture of each."""
+"""The notebooks as a course: which there are, a picture of each, and what they show without spelling it out."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +17,7 @@ from nstlab import dissect
 from nstlab.errors import RequestError
 from nstlab.images import load_image
 from nstlab.network import VGG19, load_vgg19
+from nstlab.reduction import Selection
 from nstlab.runs import Run
 from nstlab.settings import Settings
 from nstlab.storage import home
@@ -80,6 +85,30 @@ def glimpses(settings: Settings, out: str | Path | None = None) -> dict[str, tor
         "09 · where it differs": ((run.result - picture).abs() * 2).clamp(0, 1),
         "10 · another style": painted(small.with_(style="mosaic")),
     }
+
+
+def listing(*functions: Callable[..., Any]) -> str:
+    """The source of some of the package's functions, as it stands there, one after the other."""
+    return "\n".join(textwrap.dedent(inspect.getsource(function)) for function in functions)
+
+
+def nearest_pair(angles: torch.Tensor) -> tuple[int, int]:
+    """The two different features with the smallest angle. angles: (N, N), in degrees."""
+    apart = angles.clone().fill_diagonal_(180)
+    return divmod(int(apart.argmin()), len(apart))
+
+
+def typical_merger(selection: Selection, angles: torch.Tensor, often: torch.Tensor) -> tuple[int, int]:
+    """Of the pairs that were merged, the one with the median angle: (the feature that stays, the one that goes).
+
+    angles: (N, N), in degrees; often: (N,) bool, the features that act often enough for their angles to mean something;
+    pairs of these only, if there are any.
+    """
+    rows, goes = (places.tolist() for places in selection.stands_for.nonzero(as_tuple=True))
+    stays = selection.keep[rows].tolist()
+    pairs = [(i, j) for i, j in zip(stays, goes, strict=True) if i != j]
+    pairs = [pair for pair in pairs if often[list(pair)].all()] or pairs
+    return sorted(pairs, key=lambda pair: float(angles[pair]))[len(pairs) // 2]
 
 
 def _gradient_picture(net: VGG19, picture: torch.Tensor, layer: str) -> torch.Tensor:

@@ -6,6 +6,7 @@
     execution.py  all points on Dask: workers, threads, Ctrl-C, deaths
     progress.py   what is shown meanwhile
     outcome.py    out/sweeps/<name>/: writing and reading the table
+    grid.py       the runs that are done, along one or two knobs
     report.py     the contact sheet and the HTML report
     command.py    `nstlab sweep`
 
@@ -14,6 +15,7 @@ A point is Settings -> Run, so it has the same id and folder as anywhere. It is 
 """
 
 from nstlab.metrics import distances
+from nstlab.sweeps.grid import Grid
 from nstlab.sweeps.notebook import notebook_parameters, run_notebook
 from nstlab.sweeps.outcome import Outcome, load, sensitivity
 from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
