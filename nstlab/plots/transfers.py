@@ -86,7 +86,7 @@ def losses(history: pd.DataFrame, settings: Settings, layers: Sequence[str] | No
     history: as `Run.history`; settings: the run's, for the terms' weights; layers: some style layers (None: all).
     """
     layers = list(layers if layers is not None else settings.style_layers)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 3.8), layout="constrained")
     curve(left, history, history["total"], "total", TOTAL_COLOUR, linewidth=2.2)
     weights = [settings.term_weights(iteration) for iteration in history["iteration"]]
     colours = itertools.cycle(TERM_COLOURS)
@@ -99,8 +99,13 @@ def losses(history: pd.DataFrame, settings: Settings, layers: Sequence[str] | No
     for axis in (left, right):
         axis.set(xlabel="iteration", yscale="log")
         axis.grid(alpha=0.25)
-        axis.legend(frameon=False, fontsize=9)
+        legend_beside(axis)
     return figure
+
+
+def legend_beside(axis: Axes, title: str | None = None) -> None:
+    """The legend on the right of an axis, where it hides nothing."""
+    axis.legend(frameon=False, fontsize=9, title=title, loc="upper left", bbox_to_anchor=(1.0, 1.02), borderaxespad=0.3)
 
 
 def curve(axis: Axes, history: pd.DataFrame, values: pd.Series, label: str, colour: str, **style: float) -> None:
