@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from nstlab.settings import Settings
@@ -98,6 +99,7 @@ def losses(history: pd.DataFrame, settings: Settings, layers: Sequence[str] | No
     right.set(title="Style loss by layer: which texture is learnt when", ylabel="style loss (grey levels⁴)")
     for axis in (left, right):
         axis.set(xlabel="iteration", yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
         legend_beside(axis)
     return figure
