@@ -87,3 +87,10 @@ def test_the_loss_is_near_its_end_long_before_the_picture_stops():
         *_, before, last = rows.index
         assert rows["loss_total"][before] < 1.2 * rows["loss_total"][last]
         assert rmse(pictures[before], pictures[last]) > 5
+
+
+def test_a_stored_picture_is_what_its_settings_paint(tmp_path):
+    """The cheapest one, painted anew; another number of threads and JPEG are worth a few grey levels."""
+    point = sweeps.make_plan("layers", out=tmp_path).points[0]
+    _, pictures = sweeps.stored_results("layers")
+    assert rmse(point.run.advance(progress=False).result, pictures[0]) < 10
