@@ -59,31 +59,22 @@ def _chapter(path: Path) -> Chapter:
 
 
 def glimpses(settings: Settings, out: str | Path | None = None) -> dict[str, torch.Tensor]:
-    """One picture for each of the notebooks 01 to 10, like those that it shows, under a caption: (1, 3, H, W) each.
+    """A picture for each of the notebooks 01, 02, 04, 07, 09 and 10, like those that it shows: (1, 3, H, W) each.
 
-    settings: of a transfer; some pictures are made by that run, the others by smaller ones like it, all stored in `out`
-    (None: the project's out/).
+    settings: of a transfer, whose run makes most of them; out: the folder of runs (None: the project's out/). The keys
+    are captions.
     """
-
-    def painted(those: Settings) -> torch.Tensor:
-        return Run(those, out).advance(progress=False).result
-
     run = Run(settings, out).advance(progress=False)
     picture = load_image(settings.content, settings.size)
     net = load_vgg19(settings.weights, settings.pooling, settings.device)
-    small = settings.with_(size=min(settings.size, 64), iterations=min(settings.iterations, 30))
-    shared = {name: getattr(small, name) for name in ("size", "iterations", "device")}
+    other = settings.with_(style="mosaic", size=min(settings.size, 96), iterations=min(settings.iterations, 30))
     return {
         "01 · what one number sees": _gradient_picture(net, picture, "relu4_2"),
         "02 · a feature of relu2_2": _grey(dissect.layer_card(net, picture, "relu2_2").maps[0]),
-        "03 · from relu2_1 alone": painted(dissect.content_reconstruction(settings.content, "relu2_1", **shared)),
         "04 · a painting": run.result,
-        "05 · from white noise": painted(small.with_(init="white_noise")),
-        "06 · a thousandth of k_S": painted(small.with_(k_S=settings.k_S / 1000)),
         "07 · after two iterations": run.frame(min(2, settings.iterations)),
-        "08 · an untrained network": painted(small.with_(weights="random")),
         "09 · where it differs": ((run.result - picture).abs() * 2).clamp(0, 1),
-        "10 · another style": painted(small.with_(style="mosaic")),
+        "10 · another style": Run(other, out).advance(progress=False).result,
     }
 
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.cluster.hierarchy import dendrogram
 
 from nstlab.plots.features import png
-from nstlab.plots.transfers import LAYER_COLOURS, plain, show
+from nstlab.plots.transfers import LAYER_COLOURS, legend_beside, plain, show
 
 PAPER, INK, FAINT = "#faf8f3", "#2b2926", "#8d877e"
 SHEET_DPI = 160
@@ -243,7 +243,7 @@ def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figu
     axis.margins(x=0.12)  # room for the labels
     axis.grid(alpha=0.25)
     if lines:
-        axis.legend(frameon=False, title=lines, fontsize=9)
+        legend_beside(axis, lines)
     return figure
 
 
@@ -316,7 +316,7 @@ def knob_sensitivity(table: pd.DataFrame) -> Figure:
     right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.xaxis.set_major_formatter(FuncFormatter(lambda factor, _: f"{factor:g}"))
     right.xaxis.set_minor_formatter(NullFormatter())
-    right.legend(frameon=False)
+    legend_beside(right)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     return figure

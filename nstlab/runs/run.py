@@ -32,6 +32,7 @@ from nstlab.runs.folder import RunFolder
 from nstlab.runs.history import last_row, read_history
 from nstlab.runs.writer import Writer, begin_branch, one_line_errors
 from nstlab.settings import Settings
+from nstlab.terminal import number, progress_stream
 
 SETTLED = ("complete", "stopped")
 """The states in which a finished process leaves a run; any other is repaired when the run resumes."""
@@ -161,10 +162,11 @@ class Run(RunFolder):
             for step in computed:
                 if bar is None:  # a refused run shows no bar
                     total = self.settings.iterations
-                    bar = tqdm(initial=step.iteration, total=total, unit="it", desc="transfer", disable=not progress)
+                    shape = {"unit": "it", "desc": "transfer", "file": progress_stream()}
+                    bar = tqdm(initial=step.iteration, total=total, disable=not progress, **shape)
                     shown.enter_context(bar)
+                bar.set_postfix_str(f"loss {number(step.losses['total'], 4)}", refresh=False)
                 bar.update(step.iteration - bar.n)
-                bar.set_postfix_str(f"loss {step.losses['total']:.4g}")
                 if presses:
                     break
         if presses:

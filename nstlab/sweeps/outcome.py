@@ -40,13 +40,14 @@ class Outcome:
     """A sweep that has run.
 
     table: one row per point, as in table.csv; axes: parameter -> its values in order, for those that vary;
-    folder: out/sweeps/<name>.
+    folder: out/sweeps/<name>; store_at: the iterations that --store keeps (empty: each run's last).
     """
 
     name: str
     table: pd.DataFrame
     axes: dict[str, list[Any]]
     folder: Path
+    store_at: tuple[int, ...] = ()
 
     @property
     def out(self) -> Path:
@@ -89,7 +90,8 @@ def load(name: str | Path, out: str | Path | None = None) -> Outcome:
             hint = unknown("sweep", str(name), known) if known else f"no sweep {str(name)!r} has run"
             raise RequestError(f"{hint}; `nstlab sweep {Path(name).name}` runs it")
     try:
-        return Outcome(folder.name, _read_table(folder / "table.csv"), _read_axes(folder), folder)
+        axes, store_at = _read_axes(folder)
+        return Outcome(folder.name, _read_table(folder / "table.csv"), axes, folder, store_at)
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(f"{folder} is damaged ({reason}): `nstlab sweep` restores it") from None
@@ -115,9 +117,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_axes(folder: Path) -> dict[str, list[Any]]:
-    axes = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))["made_with"]["axes"]
-    return {str(name): [cell(value) for value in values] for name, values in axes.items()}
+def _read_axes(folder: Path) -> tuple[dict[str, list[Any]], tuple[int, ...]]:
+    """What varies, and the iterations to store, from sweep.yaml."""
+    content = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))
+    axes = {str(name): [cell(value) for value in values] for name, values in content["made_with"]["axes"].items()}
+    return axes, tuple(map(int, content.get("store_at", ())))
 
 
 def cell(value: Any) -> Any:
@@ -250,7 +254,7 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
     """
     settings = plan.points[0].settings.model_dump(mode="json")
     fixed = {name: settings.get(name, value) for name, value in plan.content["fixed"].items()}
-    kept = {key: plan.content[key] for key in ("evaluate", "grid", "points") if key in plan.content}
+    kept = {key: plan.content[key] for key in ("evaluate", "store_at", "grid", "points") if key in plan.content}
     made_with = {
         **{package: version(package) for package in ("nstlab", "torch", "papermill", "dask")},
         "python": platform.python_version(),

@@ -30,7 +30,7 @@ MOST_POINTS = 10_000  # without --yes
 MOST_YAML = 1 << 20  # bytes of a sweep's file
 MOST_VALUES = 200_000  # in it, counting each use of an alias
 DEEPEST = 12  # nested lists and tables
-KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "made_with")
+KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "store_at", "made_with")
 ONCE = "explore"
 """A notebook's parameter that says whether it also computes runs other than its own.
 
@@ -263,6 +263,11 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
         judges(content)
     except RequestError as error:
         faults.append(f"evaluate: {error}")
+    at = content.get("store_at", [0])
+    if not isinstance(at, list) or not at or not all(type(k) is int and k >= 0 for k in at):
+        faults.append("`store_at:` must be a list of iterations: --store keeps their losses and pictures")
+    elif "store_at" in content and content.get("evaluate"):
+        faults.append("`store_at:` and `evaluate:` exclude each other: only last pictures are evaluated")
     if not isinstance(content["fixed"], dict):
         faults.append("`fixed:` must be NAME: VALUE pairs")
     if ("grid" in content) == ("points" in content):

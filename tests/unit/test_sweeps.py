@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import nstlab as lab
 from nstlab import plots, runs, sweeps
@@ -254,6 +255,26 @@ def test_the_table_has_a_row_a_point_and_a_column_a_parameter(write, tmp_path):
     assert as_run["made_with"]["threads"] == 1 and "torch" in as_run["made_with"]
     again = sweeps.make_plan(outcome.folder / "sweep.yaml", out=tmp_path)  # it is a sweep's file itself
     assert (again.name, [p.run.id for p in again.points]) == (plan.name, [p.run.id for p in plan.points])
+
+
+def test_a_sweep_says_at_which_iterations_its_results_are_stored(write, tmp_path):
+    plan = sweeps.make_plan(write(store_at=[2, 6]), out=tmp_path)
+    pretend(plan, 6, kept=[2])
+    plan.folder.mkdir(parents=True)
+    write_as_run(plan, {"workers": 1, "threads": 1})
+    write_outcome(plan, {})
+    paths = sweeps.store_results(sweeps.load("mine", tmp_path), tmp_path)
+    table = pd.read_csv(paths[0])
+    assert table["iteration"].tolist() == [2, 6] * 6 and table["init"].tolist()[:3] == ["white", "white", "content"]
+    assert table["loss_style"].tolist() == pytest.approx([1 / 3, 1 / 7] * 6, rel=1e-5)
+    assert table["seconds"].tolist() == [0.2, 0.6] * 6 and set(table["iterations"]) == {6}
+    assert Image.open(paths[1]).size == (sweeps.results.COLUMNS * 48, 2 * 48)  # twelve tiles
+    plan.points[0].run.frame_path(2).unlink()
+    with pytest.raises(lab.RequestError, match="no frame at iteration 2"):
+        sweeps.store_results(sweeps.load("mine", tmp_path), tmp_path)
+    for wrong in ([], 3, ["2"], [True]):
+        assert "`store_at:` must be" in faults_of(write(store_at=wrong))[0]
+    assert "exclude each other" in faults_of(write(store_at=[2], evaluate=True))[0]
 
 
 def test_failures_and_missing_points_are_rows_too(write, tmp_path):
