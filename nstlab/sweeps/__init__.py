@@ -7,6 +7,8 @@
     progress.py   what is shown meanwhile
     outcome.py    out/sweeps/<name>/: writing and reading the table
     grid.py       the runs that are done, along one or two knobs
+    sheet.py      the contact sheet as HTML, to click on
+    page.py       an executed notebook as a page to read
     report.py     the contact sheet and the HTML report
     command.py    `nstlab sweep`
 
@@ -20,3 +22,4 @@ from nstlab.sweeps.notebook import notebook_parameters, run_notebook
 from nstlab.sweeps.outcome import Outcome, load, sensitivity
 from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
 from nstlab.sweeps.results import store_results, stored_results, strength, technique
+from nstlab.sweeps.sheet import clickable_sheet

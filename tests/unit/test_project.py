@@ -21,6 +21,7 @@ from nstlab.sweeps import notebook_parameters
 ROOMS = [
     "errors",
     "terminal",
+    "formulas",
     "layers",
     "knobs",
     "own",
