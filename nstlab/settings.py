@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from nstlab import own
 from nstlab.errors import Contradiction, RequestError, unknown
-from nstlab.knobs import NAMED, Knob, named, setting
+from nstlab.knobs import NAMED, OWN, Knob, named, setting
 from nstlab.layers import ARCHITECTURES, NOT_EVERY_NETWORK, Architecture, architecture
 from nstlab.terminal import shell_words
 from nstlab.values import as_text, flattened, name_or_path, split_names
@@ -37,11 +38,11 @@ OTHER_NAMES = {
 }
 """Another tool's name for a knob -> what to say."""
 
-PATHS_TOO = {"weights": "a .pth or .safetensors file", "init": "a picture"}
+PATHS_TOO = {"weights": "a .pth or .safetensors file", "init": "a picture, or path/to/mine.py:name"}
 """Settings whose value may also be the path of a file."""
 
-OWN = ("content_layers", "style_layers", "weights")
-"""Settings of which each network has its own: they are the default values for VGG19, and None stands for them."""
+OF_NETWORK = ("content_layers", "style_layers", "weights")
+"""Settings of which each network has its own values: VGG19's are the defaults, and None stands for the network's."""
 
 _PATH = {"rebuilds": False}
 _EXTENT = {"shapes": False, "rebuilds": False}
@@ -214,13 +215,16 @@ class Settings(BaseModel):
                     raise RequestError(f"unknown setting {name!r}: {OTHER_NAMES[name]}")
                 raise unknown("setting", name, type(self).model_fields)
         if "network" in values:
-            values = dict.fromkeys(OWN) | values
+            values = dict.fromkeys(OF_NETWORK) | values
         try:
             super().__init__(**values)
         except ValidationError as error:
             faults = error.errors()
             kind = RequestError if any(fault["loc"] for fault in faults) else Contradiction
             raise kind("; ".join(map(_one_line, faults))) from None
+        if not own.is_reading():
+            for reference in self.code.values():
+                own.trust(reference)
 
     @classmethod
     def from_text(cls, pairs: dict[str, str], base: Settings | None = None) -> Settings:
@@ -232,23 +236,35 @@ class Settings(BaseModel):
         ('relu1_1', 'relu2_1')
         """
         values = {name: None if text.lower() == "none" and _may_be_none(name) else text for name, text in pairs.items()}
-        return base.with_(**values) if base else cls(**values)
+        settings = base.with_(**values) if base else cls(**values)
+        for name in OWN:
+            if name in pairs:
+                own.trust(getattr(settings, name))
+        return settings
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from their defaults, as plain JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def with_(self, **values: Any) -> Settings:
-        """These settings with some changed, validated again. With another network, its own replace the old one's.
+        """These settings with some changed, validated again. Code is as trusted as it was.
+
+        With another network, its own layers and weights replace the old one's.
 
         >>> Settings().with_(network="efficientnet-lite0").content_layers
         ('block3_2',)
         """
         kept = self.model_dump()
         if values.get("network", self.network) != self.network:
-            own = architecture(self.network)
-            kept |= {name: None for name in OWN if kept[name] == getattr(own, name)}
-        return type(self)(**(kept | values))
+            before = architecture(self.network)
+            kept |= {name: None for name in OF_NETWORK if kept[name] == getattr(before, name)}
+        with own.reading():
+            settings = type(self)(**(kept | values))
+        if not own.is_reading():
+            for name in OWN:
+                if name in values:
+                    own.trust(getattr(settings, name))
+        return settings
 
     @classmethod
     def over(cls, parameters: dict[str, Any], given: dict[str, Any]) -> Settings:
@@ -313,7 +329,13 @@ class Settings(BaseModel):
         for role in ("content_mask", "style_mask"):
             masks = enumerate(getattr(self, f"{role}s") or (), start=1)
             found |= {f"{role}_{j}": mask for j, mask in masks if mask is not None}
-        return found | ({"init": self.init} if Path(self.init).is_absolute() else {})
+        is_picture = Path(self.init).is_absolute() and "init" not in self.code
+        return found | ({"init": self.init} if is_picture else {})
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The settings that name code of the user's own, each with its `path/to/mine.py:name`."""
+        return {name: getattr(self, name) for name in OWN if own.is_own(getattr(self, name))}
 
     @property
     def command(self) -> str:
@@ -410,9 +432,9 @@ class Settings(BaseModel):
             raise ValueError("must not be negative")
         return weights
 
-    @field_validator(*OWN, mode="before")
+    @field_validator(*OF_NETWORK, mode="before")
     @classmethod
-    def _own(cls, value: Any, info: ValidationInfo) -> Any:
+    def _of_network(cls, value: Any, info: ValidationInfo) -> Any:
         """None is the network's own."""
         return getattr(_network_in(info), info.field_name) if value is None else value
 
@@ -432,6 +454,11 @@ class Settings(BaseModel):
     def _absolute(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return name_or_path(value) if isinstance(value, str) else tuple(map(name_or_path, value))
 
+    @field_validator(*OWN)
+    @classmethod
+    def _own(cls, value: str) -> str:
+        return own.absolute(value) if own.is_own(value) else value
+
     @field_validator("init")
     @classmethod
     def _initial_picture(cls, value: str) -> str:
@@ -444,7 +471,7 @@ class Settings(BaseModel):
         name = info.field_name
         if name == "weights":
             known = _network_in(info).known_weights
-        elif value == cls.model_fields[name].default:
+        elif value == cls.model_fields[name].default or own.is_own(value):
             return value
         else:
             known = named(name)
@@ -454,7 +481,8 @@ class Settings(BaseModel):
             if Path(value).is_absolute():
                 return value
             raise ValueError(f"{unknown(name, value, known)} (or the path of {PATHS_TOO[name]})")
-        raise ValueError(str(unknown(name.replace("_", " "), value, known)))
+        more = " (or path/to/mine.py:name)" if name in OWN else ""
+        raise ValueError(f"{unknown(name.replace('_', ' '), value, known)}{more}")
 
     def size_at(self, iteration: int) -> int:
         """The longer side of the picture at an iteration, in pixels; with `scales` it starts smaller.

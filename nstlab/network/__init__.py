@@ -1,6 +1,6 @@
 """The network: a sequence of named functions from pictures to activations.
 
-sequence.py          a network as a sequence of any functions; measuring.py: what each of them does, by trying
+sequence.py          a network as a sequence of any functions; layer.py, measuring.py: what each of them does
 vgg19.py             the 37 functions F1 ... F37 and their descriptions; VGG16
 efficientnet.py      EfficientNet-Lite0, stage by stage
 networks.py          the networks by name
@@ -13,9 +13,10 @@ device.py            the device to compute on
 
 from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
 from nstlab.network.device import choose_device
+from nstlab.network.layer import Layer
 from nstlab.network.networks import NETWORKS, layers_of, load_network, network_read_as, network_sha256
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
-from nstlab.network.sequence import Layer, Network
+from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, describe_layers, load_vgg19
 from nstlab.network.weights import (
     ORIGINAL_MEAN,

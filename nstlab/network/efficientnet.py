@@ -19,8 +19,9 @@ from torch.nn.functional import conv2d, pad, relu6
 from nstlab.errors import RequestError
 from nstlab.layers import STAGES, architecture
 from nstlab.network.formats import Tensors, flat
+from nstlab.network.layer import Layer
 from nstlab.network.measuring import measured_layers
-from nstlab.network.sequence import Layer, Network
+from nstlab.network.sequence import Network
 from nstlab.network.weights import SOURCES, hash_of, sha256_of_tensors
 from nstlab.network.weights_files import read_tensors
 

@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from nstlab.errors import RequestError
-from nstlab.network.sequence import Function, Layer
+from nstlab.network.layer import Function, Layer
 
 SIDES = (*range(16, 22), 31, 32, 33, 47, 48, 49)  # of the noise on which sizes are measured, for strides up to 16
 WINDOWS = (20, 48, 128)  # the sides on which a window is looked for; one that is larger counts as

@@ -9,7 +9,8 @@ from nstlab.errors import RequestError, unknown
 from nstlab.layers import ARCHITECTURES, VGG_BLOCKS, architecture
 from nstlab.network.device import choose_device
 from nstlab.network.efficientnet import EfficientNetLite0, efficientnet_lite0, lite0_layers, untrained, weights_path
-from nstlab.network.sequence import Layer, Network
+from nstlab.network.layer import Layer
+from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, load_vgg, vgg_layers
 from nstlab.network.weights import hash_of, sha256_of_tensors, weights_read_as, weights_sha256
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from nstlab.errors import RequestError
-from nstlab.network.sequence import Layer, Network
+from nstlab.network.layer import Layer
+from nstlab.network.sequence import Network
 
 
 @dataclass(frozen=True)

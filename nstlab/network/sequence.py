@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
 from torch import nn
 
 from nstlab.errors import RequestError, unknown
-
-Function = Callable[[torch.Tensor], torch.Tensor]
-"""(1, C, H, W) -> (1, C', H', W')."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One of the functions of a network.
-
-    index: 1, 2, ...; kind: "conv", "relu", "pool", or "block" for any other function; inputs, features: channels in
-    and out; stride: pixels between neighbouring output positions; receptive_field: the side, in pixels, of the square
-    that one position sees; parameters: the number of weights and biases; before: how many of those pixels come before
-    the first of the `stride` pixels that the position stands for; work: multiply-adds for each position;
-    kept: bytes for each position that backward needs, where that was measured;
-    steps: (stride, spare) of each function so far that changes the size, from h to (h + spare) // stride.
-    """
-
-    index: int
-    name: str
-    kind: str
-    inputs: int
-    features: int
-    stride: int
-    receptive_field: int
-    parameters: int
-    before: int
-    work: int
-    kept: float = 0.0
-    steps: tuple[tuple[int, int], ...] | None = None
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of its activation for a picture of height x width pixels."""
-        if self.steps is None:
-            return height // self.stride, width // self.stride
-        for stride, spare in self.steps:
-            height, width = (height + spare) // stride, (width + spare) // stride
-        return height, width
-
-    def multiply_adds(self, height: int, width: int) -> int:
-        """Multiplications, each with an addition, for a picture of height x width pixels."""
-        rows, columns = self.size(int(height), int(width))
-        return self.work * rows * columns
-
-    def check_feature(self, feature: int) -> None:
-        """Raises RequestError for a feature that the layer does not have."""
-        if not 0 <= feature < self.features:
-            raise RequestError(f"{self.name} has features 0 to {self.features - 1}, not {feature}")
+from nstlab.network.layer import Function, Layer
+from nstlab.network.measuring import measured_layers
 
 
 class Network(nn.Module):
@@ -90,7 +44,8 @@ class Network(nn.Module):
         if not functions:
             raise RequestError("a network needs at least one function")
         self.functions = dict(functions)
-        self._register(mean, scale)
+        self._register(mean)
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).expand(3).clone())
         for i, function in enumerate(self.functions.values()):
             if isinstance(function, nn.Module):
                 self.add_module(f"function{i}", function)
@@ -102,10 +57,9 @@ class Network(nn.Module):
             if name not in self.functions:
                 raise unknown("layer", name, self.functions)
 
-    def _register(self, mean: Sequence[float], scale: float | Sequence[float] = 1.0) -> None:
+    def _register(self, mean: Sequence[float]) -> None:
         """What every network has, whatever its functions are."""
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).expand(3).clone())
         self.sha256 = ""  # of the file that its weights came from
         self.read_as = ""  # how the user's own file was read
         self.channel_weights: dict[str, torch.Tensor] = {}  # of a reduced VGG; see nstlab.reduction
@@ -117,8 +71,6 @@ class Network(nn.Module):
 
         Raises RequestError for a function whose output is not (1, C, H, W), or does not follow the input's size.
         """
-        from nstlab.network.measuring import measured_layers
-
         return measured_layers(self.functions, self.mean)
 
     @property

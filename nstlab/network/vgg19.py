@@ -13,7 +13,8 @@ from nstlab.errors import unknown
 from nstlab.layers import architecture, convolutions, layer_names
 from nstlab.network.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, bordered, convolve, is_fast
 from nstlab.network.device import choose_device
-from nstlab.network.sequence import Layer, Network
+from nstlab.network.layer import Layer
+from nstlab.network.sequence import Network
 from nstlab.network.sparse_gradients import keep_strongest
 from nstlab.network.weights import Weights, read_weights
 

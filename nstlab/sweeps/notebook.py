@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from nstlab.errors import RequestError, RunError, unknown
 from nstlab.runs import Occupied, Run
-from nstlab.settings import OWN, Settings
+from nstlab.settings import OF_NETWORK, Settings
 from nstlab.storage import MOST_JSON, home, parse_json, read_regular, write_whole
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def run_notebook(
     fields = Settings.model_fields
     settings = Settings.over(*({n: v for n, v in part.items() if n in fields} for part in (parameters, values)))
     if "network" in values:  # what is the network's own must not stay the cell's
-        values = {name: None for name in OWN if name in parameters} | values
+        values = {name: None for name in OF_NETWORK if name in parameters} | values
     if was_executed(notebook):
         values = merged | values
     run = Run(settings, out)
