@@ -54,7 +54,7 @@ def unreduced(settings: Settings) -> Settings:
     if settings.weights == "random":  # untrained weights paint, but they do not judge
         plain["weights"] = Settings.model_fields["weights"].default
     if settings.network != "vgg19":
-        layers = [name for name in ("content_layers", "style_layers") if getattr(settings, name)]
+        layers = [name for name in ("content_layers", "style_layers") if getattr(settings, name) != ()]
         plain |= {
             name: Settings.model_fields[name].default for name in (*layers, "network", "weights", *NOT_EVERY_NETWORK)
         }
@@ -329,8 +329,7 @@ def equal_pull(settings: Settings, **changed: Any) -> float:
     """The k_S that keeps the ratio of style's pull to content's when a loss, the network or its layers are changed.
 
     Losses have different units, and so have the activations of networks that are not VGGs: one k_S for all would be
-    meaningless. k_S·‖∂S/∂x‖/‖∂C/∂x‖ is kept, at
-    the average of content and style, where every loss has a gradient.
+    meaningless. k_S·‖∂S/∂x‖/‖∂C/∂x‖ is kept, at the average of content and style, where every loss has a gradient.
     """
     pulls = []
     for those in (settings, settings.with_(**changed)):

@@ -23,7 +23,7 @@ NAMED = {
 """Setting -> the module and the dictionary of its possible values: a name added there is known everywhere."""
 
 
-OWN = ("init", "style_loss", "content_loss")
+OWN = ("init", "style_loss", "content_loss", "network")
 """Settings whose value may also name code of the user's own: `path/to/mine.py:name` (see `nstlab.own`)."""
 
 

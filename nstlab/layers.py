@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nstlab import own
 from nstlab.errors import unknown
 
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
@@ -22,12 +23,12 @@ class Architecture:
 
     layers: the names of its functions, in order; content_layers, style_layers, weights: what a run takes when its
     settings do not say; known_weights: by name, besides the path of a file; takes: the settings that not every network
-    has.
+    has. Of a network of the user's own only loading it shows the layers: None.
     """
 
-    layers: tuple[str, ...]
-    content_layers: tuple[str, ...]
-    style_layers: tuple[str, ...]
+    layers: tuple[str, ...] | None
+    content_layers: tuple[str, ...] | None
+    style_layers: tuple[str, ...] | None
     known_weights: tuple[str, ...]
     takes: tuple[str, ...] = ()
 
@@ -66,8 +67,14 @@ ARCHITECTURES = {
 """By the names of `Settings.network`; the functions that make them are in `nstlab.network.NETWORKS`."""
 
 
+OF_ONES_OWN = Architecture(None, None, None, ("own",))
+"""What is known of the network that a `path/to/mine.py:name` makes, with weights of its own."""
+
+
 def architecture(network: str) -> Architecture:
     """What is known of a network by its name. Raises RequestError for an unknown one."""
+    if own.is_own(network):
+        return OF_ONES_OWN
     if network not in ARCHITECTURES:
         raise unknown("network", network, ARCHITECTURES)
     return ARCHITECTURES[network]

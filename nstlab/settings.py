@@ -373,7 +373,7 @@ class Settings(BaseModel):
         {'content': 'content', 'style': 'k_S · style'}
         """
         weighed = {knob(name).term: f"{name} · {knob(name).term}" for name in names_where(term=True)}
-        others = {"iteration", "seconds", "total", *self.style_layers}
+        others = {"iteration", "seconds", "total", *(self.style_layers or ())}
         return {name: weighed.get(name, name) for name in columns if name not in others}
 
     @property
@@ -440,12 +440,12 @@ class Settings(BaseModel):
 
     @field_validator("content_layers", "style_layers")
     @classmethod
-    def _known_layers(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _known_layers(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         known = _network_in(info).layers
-        for name in names:
+        for name in (names or ()) if known is not None else ():
             if name not in known:
                 raise ValueError(str(unknown("layer", name, known)))
-        if len(set(names)) < len(names):
+        if names is not None and len(set(names)) < len(names):
             raise ValueError(f"a layer is named twice in {', '.join(names)}")
         return names
 
@@ -477,6 +477,8 @@ class Settings(BaseModel):
             known = named(name)
         if value in known:
             return value
+        if name == "weights" and own.is_own(info.data.get("network")):
+            raise ValueError(f"{own.parts(info.data['network'])[1]} makes its own weights (weights=own)")
         if name in PATHS_TOO:
             if Path(value).is_absolute():
                 return value
@@ -498,7 +500,7 @@ class Settings(BaseModel):
         smallest = min(self.size, self.style_size or self.size) / 2 ** (self.scales - 1)
         if self.scales > 1 and smallest < 32:
             raise ValueError(f"scales = {self.scales}: the smallest size would be under 32 pixels")
-        if not self.content_layers and not self.style_layers:
+        if self.content_layers == () == self.style_layers:
             raise ValueError("content_layers and style_layers are both empty: there is nothing to optimise")
         if self.weights_format != "auto" and not Path(self.weights).is_absolute():
             raise ValueError(f"weights_format = {self.weights_format}: needs weights = the path of a file")
@@ -507,7 +509,7 @@ class Settings(BaseModel):
             rows = weights if weights and isinstance(weights[0], tuple) else (weights,)
             if len(rows) not in (1, len(self.styles)):
                 raise ValueError(f"style_layer_weights of {len(rows)} styles for {len(self.styles)}")
-            for row in rows:
+            for row in rows if self.style_layers is not None else ():
                 if len(row) != len(self.style_layers):
                     raise ValueError(f"{len(row)} style_layer_weights for {len(self.style_layers)} style layers")
         return self

@@ -14,7 +14,15 @@ device.py            the device to compute on
 from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
 from nstlab.network.device import choose_device
 from nstlab.network.layer import Layer
-from nstlab.network.networks import NETWORKS, layers_of, load_network, network_read_as, network_sha256
+from nstlab.network.networks import (
+    NETWORKS,
+    defaults_of,
+    layers_of,
+    load_network,
+    make_network,
+    network_read_as,
+    network_sha256,
+)
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, describe_layers, load_vgg19

@@ -83,7 +83,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(Network):
-    """The network, with the classifier that it was trained with. Activations have their own unit, not grey levels."""
+    """The network, with the classifier that it was trained with."""
 
     def __init__(self, tensors: Tensors, sha256: str, padding: str = "zeros") -> None:
         """tensors: `stem.weight`, `stem.bias`, `block2_1.widen.weight`, ..., `classifier.bias`, as from `folded`."""
@@ -115,7 +115,7 @@ class EfficientNetLite0(Network):
         It was trained at 224 x 224.
         """
         seen = self(self.prepare(image.to(self.mean)), keep=["head"])["head"]  # (1, 1280, H / 32, W / 32)
-        return (self.classifier_weight @ seen.mean((2, 3))[0] + self.classifier_bias).softmax(0)
+        return (self.classifier_weight @ seen.mean((2, 3))[0] / self.unit + self.classifier_bias).softmax(0)
 
 
 def _convolutions() -> list[tuple[str, int, int, int, int, int]]:

@@ -76,7 +76,7 @@ def effect(name: str, function: Function, channels: int, like: torch.Tensor) -> 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         positions = function(x).shape[2:].numel()
     with _saved(own) as saved:
-        function(x)
+        function(x * 1)  # a copy, which the function may overwrite
     return Effect(
         inputs=channels,
         features=outputs[SIDES[0]].shape[1],
@@ -118,7 +118,7 @@ def _window(function: Function, noise: Function, stride: int) -> tuple[int | Non
         seen, at = torch.zeros(side, dtype=torch.bool), 0
         for size in DRAWS:
             x = (size * noise(side)).requires_grad_()
-            y = function(x)
+            y = function(x * 1)
             at = y.shape[2] // 2
             features = y[0, :, at, at]
             if not features.requires_grad:

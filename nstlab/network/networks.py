@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from nstlab.errors import RequestError, unknown
+import torch
+
+from nstlab import own
+from nstlab.errors import RequestError, RunError
 from nstlab.layers import ARCHITECTURES, VGG_BLOCKS, architecture
 from nstlab.network.device import choose_device
 from nstlab.network.efficientnet import EfficientNetLite0, efficientnet_lite0, lite0_layers, untrained, weights_path
@@ -39,7 +43,7 @@ Its plain data, which settings check, is in `nstlab.layers.ARCHITECTURES`.
 
 
 def load_network(name: str = "vgg19", weights: str | None = None, device: str = "auto", **build: Any) -> Network:
-    """The network of this name, frozen, on a device.
+    """The network of this name, or the one that `path/to/mine.py:name` makes, frozen, on a device.
 
     weights: a name or a path (None: the network's own; VGG16 has none, and is untrained); build: of the settings
     pooling, padding, convolution, precision and weights_format, those that it takes.
@@ -48,13 +52,53 @@ def load_network(name: str = "vgg19", weights: str | None = None, device: str = 
     >>> load_network("vgg16", device="cpu").layers[-1].name
     'pool5'
     """
-    if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
+    own.trust(name)
+    return make_network(name, weights, device, **build)
+
+
+def make_network(name: str, weights: str | None, device: str, **build: Any) -> Network:
+    """Like `load_network`, but a reference that was only read is not trusted."""
     known = architecture(name)
     for knob in build:
         if knob not in known.takes:
             raise RequestError(not_taken(name, knob))
+    if own.is_own(name):
+        if weights not in (None, *known.known_weights):
+            raise RequestError(f"weights = {weights}: {own.parts(name)[1]} makes its own")
+        return _made(name).to(choose_device(device))
     return NETWORKS[name](weights if weights is not None else known.weights, device=device, **build)
+
+
+def _made(reference: str) -> Network:
+    """The network that a function of the user's own makes; what it draws at random begins at seed 0."""
+    expected = "a nstlab.Network"
+    make = own.guarded(reference, own.function_of(reference, expected), expected, _no_network)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = make()
+    except RunError as error:
+        raise RequestError(str(error)) from None  # nothing runs yet
+    net.sha256 = net.sha256 or sha256_of_tensors(net.state_dict())
+    return net.requires_grad_(False).eval()
+
+
+def _no_network(made: object) -> str | None:
+    return None if isinstance(made, Network) else type(made).__name__
+
+
+@lru_cache(maxsize=32)
+def _described(reference: str, digest: str) -> tuple[tuple[Layer, ...], dict[str, tuple[str, ...]]]:
+    net = _made(reference)
+    return net.layers, {"content_layers": net.content_layers, "style_layers": net.style_layers}
+
+
+def defaults_of(name: str) -> dict[str, tuple[str, ...]]:
+    """The layers that a run reads when its settings do not say, by setting; loads a network of the user's own."""
+    if own.is_own(name):
+        return _described(name, own.sha256(name))[1]
+    known = architecture(name)
+    return {"content_layers": known.content_layers, "style_layers": known.style_layers}
 
 
 def not_taken(network: str, knob: str) -> str:
@@ -64,7 +108,9 @@ def not_taken(network: str, knob: str) -> str:
 
 
 def layers_of(name: str = "vgg19") -> tuple[Layer, ...]:
-    """The layers of the full network of this name, without its weights."""
+    """The layers of the full network of this name, without its weights; loads a network of the user's own."""
+    if own.is_own(name):
+        return _described(name, own.sha256(name))[0]
     return vgg_layers(name) if name in VGG_BLOCKS else lite0_layers()
 
 

@@ -21,7 +21,8 @@ class Network(nn.Module):
     positions alike and see the picture through windows, as convolutions do.
     mean: the picture that counts as 0, RGB in [0, 1]; scale: what grey levels are divided by, for each channel or for
     all; the first function gets (255 · RGB - 255 · mean) / scale. So a network trained on pixels normalised by m and d
-    has mean=m, scale=255 · d.
+    has mean=m, scale=255 · d. Activations are multiplied by the mean of scale: that makes them grey levels again, as
+    VGG19's are, and k_S a number of the same order.
     content_layers, style_layers: what a run reads when its settings do not say.
 
     >>> blur = torch.nn.AvgPool2d(3, stride=1, padding=1)
@@ -46,6 +47,7 @@ class Network(nn.Module):
         self.functions = dict(functions)
         self._register(mean)
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).expand(3).clone())
+        self.unit = float(self.scale.mean())  # grey levels
         for i, function in enumerate(self.functions.values()):
             if isinstance(function, nn.Module):
                 self.add_module(f"function{i}", function)
@@ -100,13 +102,16 @@ class Network(nn.Module):
         """One function of the sequence: layer `name` applied to the output of the previous layer."""
         if name not in self.names:
             raise unknown("layer", name, self.names)
-        return self.functions[name](x / self.scale.view(1, 3, 1, 1) if name == self.names[0] else x)
+        return self.functions[name](self._scaled(x) if name == self.names[0] else x / self.unit) * self.unit
+
+    def _scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """Grey levels in the first function's own unit."""
+        return x / self.scale.view(1, 3, 1, 1)
 
     def sequence(self, x: torch.Tensor) -> Iterator[tuple[Layer, torch.Tensor]]:
         """(F1, F1(x)), (F2, F2(F1(x))), ...: each layer with its activation, one at a time."""
-        for layer in self.layers:
-            x = self.apply_layer(layer.name, x)
-            yield layer, x
+        for name, activation in self.activations(x, self.names):
+            yield self.layer(name), activation
 
     def forward(self, x: torch.Tensor, keep: Iterable[str]) -> dict[str, torch.Tensor]:
         """The activations of the layers named in `keep`, (1, C, H, W) each, in that order.
@@ -123,11 +128,11 @@ class Network(nn.Module):
 
         This helps backward too: autograd visits what was computed in reverse order.
         """
-        keep = set(keep)
+        keep, x = set(keep), self._scaled(x)
         for name in self.up_to(keep):
-            x = self.apply_layer(name, x)
+            x = self.functions[name](x)
             if name in keep:
-                yield name, x
+                yield name, x * self.unit
 
     def up_to(self, keep: Iterable[str]) -> tuple[str, ...]:
         """The names of the functions up to the deepest of `keep`. Raises RequestError for an unknown one."""

@@ -43,7 +43,7 @@ from nstlab.optimise.losses import (
 )
 from nstlab.optimise.masks import weighted
 from nstlab.optimise.memory import computed_layers, is_out_of_memory, memory_free, memory_needed
-from nstlab.optimise.networks import load_network, reduced_network
+from nstlab.optimise.networks import load_network, reduced_network, settled, with_own_layers
 from nstlab.optimise.objective import TERMS, Objective, Term, weighted_sum
 from nstlab.optimise.pace import Forecast, first_rate, forecast, measured_rate
 from nstlab.optimise.smoothness import absolute_variation, squared_variation

@@ -24,7 +24,7 @@ from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
 from nstlab.optimise.losses import content_loss_of, style_loss_of
 from nstlab.optimise.memory import one_line_without_memory, prepare_memory
-from nstlab.optimise.networks import load_network, reduced_for
+from nstlab.optimise.networks import load_network, reduced_for, settled
 from nstlab.optimise.objective import Objective
 from nstlab.own import function_of
 from nstlab.settings import Settings
@@ -50,6 +50,7 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     that the settings name). Raises RequestError if a picture, the weights, the device or the reduction is not
     available, or if there is too little memory.
     """
+    settings = settled(settings)
     pictures = list(pictures or load_pictures(settings, least_side(settings)))
     height, width = pictures[0].content.shape[2:]
     largest = max((tuple(style.shape[2:]) for style in pictures[0].styles), key=math.prod)
@@ -64,6 +65,7 @@ def check_code(settings: Settings) -> None:
     """Raises RequestError, in one line, if code of the user's own that the settings name cannot be used."""
     style_loss_of(settings.style_loss)
     content_loss_of(settings.content_loss)
+    settled(settings)
     if "init" in settings.code:
         function_of(settings.init, "a picture of the content's shape")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from nstlab.errors import unknown
 from nstlab.images import Pictures, load_image
 from nstlab.layers import architecture
-from nstlab.network import VGG19, Network
-from nstlab.network import load_network as load_by_name
+from nstlab.network import VGG19, Network, defaults_of, layers_of, make_network
 from nstlab.optimise.initial import initial_value
 from nstlab.optimise.objective import Objective
 from nstlab.reduction import TECHNIQUES, Selection, gate_derivatives, reduced
@@ -21,7 +21,31 @@ def load_network(settings: Settings) -> Network:
     """The full network that the settings name. Raises RequestError or RunError like `nstlab.network.load_network`."""
     takes = [name for name in architecture(settings.network).takes if name != "reduction"]
     build = {name: getattr(settings, name) for name in takes}
-    return load_by_name(settings.network, settings.weights, settings.device, **build)
+    return make_network(settings.network, settings.weights, settings.device, **build)
+
+
+def settled(settings: Settings) -> Settings:
+    """The same settings with layers that their network has, named.
+
+    Settings do not load a network of the user's own; this does, where they name one. Layers that they left to the
+    network are filled in. Raises RequestError for one that it does not have.
+    """
+    if "network" not in settings.code:
+        return settings
+    known = [layer.name for layer in layers_of(settings.network)]
+    for name in (*(settings.content_layers or ()), *(settings.style_layers or ())):
+        if name not in known:
+            raise unknown(f"layer of {settings.network}", name, known)
+    return with_own_layers(settings)
+
+
+def with_own_layers(settings: Settings) -> Settings:
+    """The same settings with the network's own layers where they left them to it; loads it only then."""
+    left = [name for name in ("content_layers", "style_layers") if getattr(settings, name) is None]
+    if not left:
+        return settings
+    own = defaults_of(settings.network)
+    return settings.with_(**{name: own[name] for name in left})
 
 
 def reduced_network(

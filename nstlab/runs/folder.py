@@ -10,6 +10,7 @@ from nstlab import own
 from nstlab.decoding import profile_of
 from nstlab.images import picture_files
 from nstlab.network import network_read_as, network_sha256
+from nstlab.optimise import with_own_layers
 from nstlab.runs.manifest import read_manifest, run_id, write_manifest
 from nstlab.settings import Settings
 from nstlab.storage import is_regular, out_folder, sha256_of
@@ -30,7 +31,7 @@ class RunFolder:
     folder: Path
 
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
-        self.settings = settings
+        self.settings = settings = with_own_layers(settings)
         pictures = picture_files(settings)
         read_as = {role: profile_of(path) for role, path in pictures.items()}
         read_as["weights"] = network_read_as(settings.network, settings.weights, settings.weights_format)

@@ -48,10 +48,11 @@ class Run(RunFolder):
     It answers for its settings: `result`, `history` and `frames` cover the iterations 0 ... settings.iterations, even
     if more are stored; `stored` says how far they go.
 
-    settings: as given; out: the folder of runs (None: the project's out/). `id` and `folder` follow from what shapes
-    the picture: the settings except iterations, frame_every and device; the bytes of both pictures and of the weights;
-    and `read_as`, the colour profile from which a picture is converted to sRGB, and the format of a weights file if
-    its names suggest another. Raises RequestError for a picture or weights that cannot be found.
+    settings: as given, with the layers of a network of the user's own named; out: the folder of runs (None: the
+    project's out/). `id` and `folder` follow from what shapes the picture: the settings except iterations, frame_every
+    and device; the bytes of both pictures and of the weights; and `read_as`, the colour profile from which a picture is
+    converted to sRGB, and the format of a weights file if its names suggest another. Raises RequestError for a picture
+    or weights that cannot be found.
 
     >>> run = Run(Settings(size=48, iterations=3), out=tmp).advance(progress=False)
     >>> run.frames, len(run.history)

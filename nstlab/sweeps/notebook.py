@@ -154,7 +154,7 @@ def run_notebook(
     if was_executed(notebook):
         values = merged | values
     run = Run(settings, out)
-    plain = settings.model_dump(mode="json")  # lists, not tuples; absolute paths
+    plain = run.settings.model_dump(mode="json")  # lists, not tuples; absolute paths
     given = {name: plain.get(name, value) for name, value in values.items()}
     if out is not None:
         given["out"] = str(Path(out).absolute())

@@ -20,7 +20,7 @@ from nstlab.errors import Contradiction, RequestError, unknown
 from nstlab.evaluation import METRICS, Metric, metric_of
 from nstlab.images import load_pictures
 from nstlab.layers import layer_names
-from nstlab.optimise import check_code
+from nstlab.optimise import check_code, with_own_layers
 from nstlab.runs import Run, run_id
 from nstlab.settings import OF_NETWORK, Settings
 from nstlab.storage import home, out_folder, read_regular
@@ -417,6 +417,7 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
         try:
             settings = Settings.over(*(_settings_in(part) for part in (parameters, content["fixed"] | varied)))
             run = make.run(settings)
+            settings = run.settings
         except RequestError as error:
             faults.setdefault(str(error), f"point {number}: {error}")
             continue
@@ -464,6 +465,7 @@ class _RunMaker:
             load_pictures(settings.with_(scales=1))  # refuses a damaged or too narrow one
             check_code(settings)
             self.loaded.add((files, settings.size, settings.style_size))
+        settings = with_own_layers(settings)
         if files not in self.first:
             self.first[files] = Run(settings, self.out)
         first = self.first[files]
