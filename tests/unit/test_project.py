@@ -35,6 +35,7 @@ ROOMS = [
     "runs",
     "dissect",
     "evaluation",
+    "other_tools",
     "course",
     "plots",
     "sweeps",
