@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from nstlab.network import VGG19
-from nstlab.optimise import make_optimizer, steps
+from nstlab.optimise import make_optimizer, squared_variation, steps
 from nstlab.settings import Settings
 
 
@@ -29,12 +29,14 @@ class _Favourite:
     def shape_at(self, iteration: int) -> tuple[int, int]:
         return self.shape
 
+    def shown(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net.restore(x.detach())
+
     def __call__(self, x: torch.Tensor, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
         shift = torch.randint(-self.jitter, self.jitter + 1, (2,), generator=self.generator).tolist()
         moved = x.roll(shift, dims=(2, 3))
         activation = self.net(moved, keep=[self.name])[self.name][0, self.feature].mean()
-        down, right = x.diff(dim=2), x.diff(dim=3)
-        roughness = down.square().mean() + right.square().mean()
+        roughness = squared_variation(x)
         outside = (x.abs() - 128).clamp_min(0).square().mean()  # values that no picture can show should not count
         strength = activation.detach().abs().clamp_min(1.0)  # so that neither term drowns the other
         total = -activation / strength + self.smoothness * (roughness + outside)

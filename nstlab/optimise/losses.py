@@ -173,12 +173,14 @@ def firing_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def gaussian(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """The mean and the covariance of the N features over the positions, side by side: (N, 1 + N). seed is not used.
+    """The mean and the covariance of the N features over the positions, side by side: (N, 1 + N).
+
+    In double precision: the loss takes roots, which magnify what rounding leaves of zero. seed is not used.
 
     >>> gaussian(torch.tensor([[[[1.0, 3.0]]]]))
-    tensor([[2., 1.]])
+    tensor([[2., 1.]], dtype=torch.float64)
     """
-    F = activation.flatten(2).squeeze(0)  # (N, M)
+    F = activation.flatten(2).squeeze(0).double()  # (N, M)
     μ = F.mean(1, keepdim=True)
     return torch.cat([μ, _Gram.apply(F - μ)], dim=1)
 
@@ -186,17 +188,16 @@ def gaussian(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
 def gaussian_w2_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """(‖Δμ‖² + tr(Σ_a + Σ_b - 2 (Σ_b^½ Σ_a Σ_b^½)^½)) / N: the squared 2-Wasserstein distance of two Gaussians.
 
-    a, b: (N, 1 + N), as from `gaussian`; over N, in squared grey levels. (Dowson & Landau 1982.) In double
-    precision, for roots magnify what rounding leaves of zero.
+    a, b: (N, 1 + N), as from `gaussian`; over N, in squared grey levels. (Dowson & Landau 1982.)
 
     >>> gaussian_w2_loss(torch.tensor([[1.0, 4.0]]), torch.tensor([[3.0, 1.0]])).round(decimals=3)
     tensor(5.)
     """
-    (μ, Σ), (ν, T) = ((g[:, 0].double(), g[:, 1:].double()) for g in (a, b))
+    (μ, Σ), (ν, T) = ((g[:, 0], g[:, 1:]) for g in (a, b))
     λ, V = torch.linalg.eigh(T)
     root = (V * λ.clamp_min(0).sqrt()) @ V.T
     whole = (μ - ν).square().sum() + Σ.trace() + T.trace() - 2 * _TraceOfRoot.apply(root @ Σ @ root)
-    return (whole / a.shape[0]).to(a)
+    return whole / a.shape[0]
 
 
 class _TraceOfRoot(torch.autograd.Function):
@@ -206,12 +207,12 @@ class _TraceOfRoot(torch.autograd.Function):
     def forward(ctx, S: torch.Tensor) -> torch.Tensor:
         λ, V = torch.linalg.eigh(S)
         ctx.save_for_backward(λ, V)
-        return λ.clamp_min(0).sqrt().sum()
+        return torch.where(λ > 1e-13 * λ.max(), λ.clamp_min(0).sqrt(), 0.0).sum()
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> torch.Tensor:
         λ, V = ctx.saved_tensors
-        slope = torch.where(λ > 1e-12 * λ.max(), 0.5 * λ.clamp_min(1e-300).rsqrt(), 0.0)
+        slope = torch.where(λ > 1e-13 * λ.max(), 0.5 * λ.clamp_min(1e-300).rsqrt(), 0.0)
         return g * (V * slope) @ V.T
 
 

@@ -122,7 +122,11 @@ class StyleTerm(_ReducedNetwork):
                 G = whole = self.statistic(name, activation) if whole is None else whole
             else:
                 G = self.statistic(name, activation, style.t)
-            loss = style.w[name] * self.portion(name, self.compare.power) * self.compare.loss(G, style.A[name])
+            loss = (
+                style.w[name]
+                * self.portion(name, self.compare.power)
+                * self.compare.loss(G, style.A[name]).to(activation)
+            )
             losses.append(loss if style.v == 1 else style.v * loss)
         return sum(losses[1:], losses[0])
 

