@@ -55,7 +55,9 @@ def _crowsonkb(o: Namespace, folder: Path) -> Translation:
     notes: list[str] = []
     size = _end_scale(o, notes)
     scales = _scales(min(o.min_scale, size), size)
-    ours = max(sum(size / 2**k >= max(scales[0], 32) for k in range(6)), 1)
+    style_size = o.style_size or round(size * o.style_scale_fac)
+    fit = (size / 2**k >= scales[0] and min(size, style_size) / 2**k >= 32 for k in range(6))
+    ours = max(sum(fit), 1)
     before = o.initial_iterations + (len(scales) - 2) * o.iterations if len(scales) > 1 else 0
     last = o.iterations if len(scales) > 1 else o.initial_iterations
     chosen = o.style_weights
@@ -64,7 +66,7 @@ def _crowsonkb(o: Namespace, folder: Path) -> Translation:
         "style": tuple(o.styles),
         "style_weights": tuple(abs(w) for w in chosen) if chosen and len(set(chosen)) > 1 else None,
         "size": size,
-        "style_size": _style_size(o, size),
+        "style_size": None if style_size == size else style_size,
         "style_loss": "gaussian_w2",
         "weights": "torchvision",
         "tv": "l2",
@@ -83,7 +85,7 @@ def _crowsonkb(o: Namespace, folder: Path) -> Translation:
         **optimiser(o.optimizer, 255 * o.step_size, 10),
         **({"device": o.devices[0]} if o.devices else {}),
     }
-    _differences_of_crowsonkb(o, scales, notes)
+    _differences_of_crowsonkb(o, scales, style_size, notes)
     return Translation(settings, notes)
 
 
@@ -112,17 +114,14 @@ def _scales(start: int, end: int) -> list[int]:
     return sorted(set(found))
 
 
-def _style_size(o: Namespace, size: int) -> int | None:
-    """Style pictures are made smaller, never larger."""
-    wanted = o.style_size or round(size * o.style_scale_fac)
-    sides = shape(o.styles[0])
-    found = min(wanted, max(sides)) if sides else wanted
-    return None if found == size else found
-
-
-def _differences_of_crowsonkb(o: Namespace, scales: Sequence[int], notes: list[str]) -> None:
+def _differences_of_crowsonkb(o: Namespace, scales: Sequence[int], style_size: int, notes: list[str]) -> None:
     if len(o.styles) > 1:
         notes.append("styles: all blend into one Gaussian there; here each has its own loss, which is another sum")
+    for style in o.styles:
+        if max(shape(style) or (style_size,)) < style_size:
+            notes.append(f"{style} is smaller than {style_size} pixels, and stays so there; here it is enlarged")
+    if o.style_size and len(scales) > 1:
+        notes.append(f"--style-size {o.style_size}: at every size there; here it grows with the picture")
     if len(o.devices) > 1:
         notes.append(f"--devices {' '.join(o.devices)}: a run uses one device")
     if len(scales) > 1:
@@ -139,6 +138,7 @@ def _differences_of_crowsonkb(o: Namespace, scales: Sequence[int], notes: list[s
         notes.append(
             f"--pooling {o.pooling}: is scaled there so that activations keep their size; here it is a plain mean"
         )
+    notes.append("the style loss has 10⁻⁴ added to each variance there, in units of its network")
     notes.append(f"--avg-decay {o.avg_decay:g}: no mean over the last pictures is taken here")
     if o.optimizer == "adam":
         notes.append("--optimizer adam: clamps the pixels after each step there and remembers squares for 100 steps")
