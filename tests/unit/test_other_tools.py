@@ -439,12 +439,12 @@ def test_a_tool_that_its_script_does_not_name(folder):
 
 def test_what_has_no_counterpart_is_named():
     options = (
-        "-normalize_gradients -backend cudnn -output_image me.png -proto_file x -model_file nin.caffemodel -gpu 0,1"
+        "-normalize_gradients -backend cudnn -output_image me.png -proto_file x -model_file alexnet.caffemodel -gpu 0,1"
     )
     notes = like(f"th neural_style.lua {options}").notes
     for option in ("-normalize_gradients:", "-backend cudnn:", "-output_image me.png:", "-proto_file x:"):
         assert any(note.startswith(option) for note in notes)
-    for option in ("-model_file nin.caffemodel:", "-gpu 0,1:", "examples/inputs/tubingen.jpg cannot be read"):
+    for option in ("-model_file alexnet.caffemodel:", "-gpu 0,1:", "examples/inputs/tubingen.jpg cannot be read"):
         assert any(note.startswith(option) for note in notes)
     assert not any(note.startswith("-backend nn") for note in like("th neural_style.lua -backend nn").notes)
 
