@@ -10,6 +10,7 @@ device.py            the device to compute on
 
 from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
 from nstlab.network.device import choose_device
+from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.vgg19 import VGG19, Layer, describe_layers, load_vgg19, vgg19_layers
 from nstlab.network.weights import (
@@ -19,6 +20,7 @@ from nstlab.network.weights import (
     needs_download,
     read_weights,
     sha256_of_tensors,
+    torchvisions_file,
     weights_read_as,
     weights_sha256,
 )

@@ -108,7 +108,7 @@ def weights_sha256(weights: str) -> str:
 
 def needs_download(weights: str) -> bool:
     """Whether these weights would have to be downloaded."""
-    return weights == "torchvision" and not _torchvisions_file().is_file()
+    return weights == "torchvision" and not torchvisions_file().is_file()
 
 
 def weights_read_as(weights: str, weights_format: str = "auto") -> str | None:
@@ -171,13 +171,14 @@ def _hash(path: Path) -> str:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _torchvisions_file() -> Path:
+def torchvisions_file() -> Path:
+    """Where torch keeps torchvision's VGG19 once it is downloaded."""
     return Path(torch.hub.get_dir()) / "checkpoints" / "vgg19-dcbb9e9d.pth"
 
 
 def _download() -> Path:
     """torchvision's file in torch's cache; torchvision downloads and hash-checks it if it is missing."""
-    path = _torchvisions_file()
+    path = torchvisions_file()
     if not path.is_file():
         choice = import_torchvision().models.VGG19_Weights.IMAGENET1K_V1
         try:
