@@ -1,4 +1,4 @@
-"""What the command line does: nstlab run, sweep, runs, show, prune, layers, doctor.
+"""What the command line does: nstlab run, like, sweep, runs, show, prune, layers, doctor.
 
 Exit codes: 0 done, 1 a run failed, 2 the request was wrong, 130 interrupted. All output goes through `say`.
 """
@@ -73,7 +73,7 @@ def run(
     texts = _pairs(pairs) | {name: value for name, value in (("content", content), ("style", style)) if value}
     settings = Settings.from_text(texts, read_settings(source) if source else None)
     if source and "weights" not in texts and not yes:
-        _refuse_download(settings, source)
+        _refuse_download(settings, f"{source} was made with")
     _ask_for_trust(settings, source, trust)
     if notebook:
         from nstlab.sweeps import run_notebook
@@ -86,6 +86,40 @@ def run(
         if source:
             _say_differences(computed, source)
         _advance(computed)
+    _say_result(computed, began)
+
+
+@cli.command()
+@click.argument("command", metavar="COMMAND")
+@click.option("--tool", metavar="NAME", help="Whose command line it is, if the name of its script does not say.")
+@click.option("--run", "at_once", is_flag=True, help="Run it, too.")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Replace one of the settings. Repeatable.")
+@out_option
+@click.option("--yes", is_flag=True, help="Download the tool's weights, if necessary.")
+def like(command: str, tool: str | None, at_once: bool, pairs: tuple[str, ...], out: Path | None, yes: bool) -> None:
+    """Print the nstlab command that starts from the same loss as COMMAND, another tool's command line, in quotes.
+
+    The tool's defaults are filled in, and what has no counterpart here is named. Tools: neural-style,
+    neural-style-pt, pastiche, gatys (his notebook), gordicaleksa, crowsonkb.
+    """
+    from nstlab.other_tools import like as translated
+    from nstlab.runs import Run
+
+    began = time.perf_counter()
+    found = translated(command, tool)
+    settings = Settings.from_text(_pairs(pairs), found.settings)
+    say(settings.command)
+    for note in found.notes:
+        say(f"nstlab: {note}", err=True)
+    if at_once:
+        if not yes:
+            _refuse_download(settings, f"{found.tool} has")
+        computed = Run(settings, out)
+        _advance(computed)
+        _say_result(computed, began)
+
+
+def _say_result(computed: Any, began: float) -> None:
     say(f"result    {computed.picture} (iteration {computed.iteration})")
     say(f"run       {computed.folder}")
     say(f"took      {time.perf_counter() - began:.0f} s")
@@ -118,14 +152,14 @@ def _advance(run: Any) -> None:
         say(f"continued from iteration {began} to {wanted}")
 
 
-def _refuse_download(settings: Settings, source: Path) -> None:
-    """Weights that a file names are not downloaded without a yes."""
+def _refuse_download(settings: Settings, whose: str) -> None:
+    """Weights that the user did not type are not downloaded without a yes."""
     from nstlab.layers import architecture
     from nstlab.network import needs_download
 
     if needs_download(settings.weights, settings.network):
         raise RequestError(
-            f"{source} was made with weights={settings.weights}, which must be downloaded (550 MB): "
+            f"{whose} weights={settings.weights}, which must be downloaded (550 MB): "
             f"add --yes, or --set weights={architecture(settings.network).weights}"
         )
 

@@ -56,7 +56,7 @@ PARTS = {
     "The transfer": ["04", "05", "06", "07"],
     "Further": ["08", "09", "10"],
 }
-PAGES = ("glossary.md", "further_reading.md", "README.md")
+PAGES = ("your_own.md", "glossary.md", "further_reading.md", "README.md")
 
 FRONT = """# Style transfer, taken apart
 

@@ -13,6 +13,7 @@ device.py            the device to compute on
 
 from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
 from nstlab.network.device import choose_device
+from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.layer import Layer
 from nstlab.network.networks import (
     NETWORKS,
@@ -33,6 +34,7 @@ from nstlab.network.weights import (
     needs_download,
     read_weights,
     sha256_of_tensors,
+    torchvisions_file,
     weights_read_as,
     weights_sha256,
 )

@@ -114,7 +114,7 @@ def weights_sha256(weights: str, network: str = "vgg19") -> str:
 
 def needs_download(weights: str, network: str = "vgg19") -> bool:
     """Whether these weights would have to be downloaded."""
-    return weights == "torchvision" and not _torchvisions_file(network).is_file()
+    return weights == "torchvision" and not torchvisions_file(network).is_file()
 
 
 def weights_read_as(weights: str, weights_format: str = "auto", network: str = "vgg19") -> str | None:
@@ -181,13 +181,14 @@ def hash_of(path: Path) -> str:
 _TORCHVISIONS = {"vgg19": "vgg19-dcbb9e9d.pth", "vgg16": "vgg16-397923af.pth"}
 
 
-def _torchvisions_file(network: str) -> Path:
+def torchvisions_file(network: str = "vgg19") -> Path:
+    """Where torch keeps torchvision's VGG19, or VGG16, once it is downloaded."""
     return Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISIONS[network]
 
 
 def _download(network: str) -> Path:
     """torchvision's file in torch's cache; torchvision downloads and hash-checks it if it is missing."""
-    path = _torchvisions_file(network)
+    path = torchvisions_file(network)
     if not path.is_file():
         choice = getattr(import_torchvision().models, f"{network.upper()}_Weights").IMAGENET1K_V1
         try:

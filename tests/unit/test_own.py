@@ -1,6 +1,8 @@
 """Code of one's own by `path/to/mine.py:name`: in the identity, blamed in one line, and never imported unasked."""
 
 import pickle
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -8,11 +10,13 @@ import textwrap
 import pytest
 
 import nstlab as lab
-from nstlab import own
+from nstlab import own, sweeps
 from nstlab.errors import RequestError, RunError
 from nstlab.evaluation import METRICS, Judge, metric_of
 from nstlab.optimise import check_code
 from nstlab.settings import Settings
+from nstlab.storage import home
+from nstlab.sweeps.plan import judges
 
 MINE = """
     from pathlib import Path
@@ -187,6 +191,33 @@ def test_the_command_line_asks_for_trust(mine, tmp_path):
     assert not marked(tmp_path)
     assert subprocess.run([*command, "--trust"], capture_output=True).returncode == 0
     assert marked(tmp_path)
+
+
+# the page
+
+
+def test_the_page_on_your_own_works_as_it_stands(tmp_path, monkeypatch):
+    """Each block is a file; each `nstlab run` line paints, and the sweep's file makes a plan with its judges."""
+    page = (home() / "notebooks" / "your_own.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(?:# (\S+)\n)?(.*?)^```", page, re.M | re.S)
+    for _, name, text in blocks:
+        if name:
+            assert text.count("\n") < 20
+            (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(text) for kind, _, text in blocks if kind == "sh"]
+    painted = [command for command in commands if command[:2] == ["nstlab", "run"]]
+    assert len(painted) == 3
+    for command in painted:
+        texts = dict(word.split("=", 1) for word in command if "=" in word)
+        history = [step.losses["total"] for step in lab.transfer(Settings.from_text(texts).with_(**SMALL))]
+        assert history[-1] < history[0]
+    plan = sweeps.make_plan(commands[-1][2], out=tmp_path / "out")
+    assert len(plan.points) == 3
+    assert (
+        Judge(Settings(**SMALL)).judge(lab.load_image("astronaut", 48), metrics=judges(plan.content))["ssim_of_edges"]
+        == 1
+    )
 
 
 # judges

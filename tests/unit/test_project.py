@@ -38,6 +38,7 @@ ROOMS = [
     "runs",
     "dissect",
     "evaluation",
+    "other_tools",
     "course",
     "plots",
     "sweeps",
