@@ -22,10 +22,10 @@ HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_si
 HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "unchanged"}
 HINTS |= {"style_masks": "none; or a picture a style"}
 COLOURS = {
-    "style": ("the style's", "the style's colours, as the loss has them"),
-    "matched": ("matched", "the styles are given the content's colours beforehand"),
-    "luminance": ("luminance", "only luminance is painted; the content's colours are added"),
-    "recombined": ("recombined", "painted with the style's colours; then only its luminance is kept"),
+    "style": ("the style's", "those of the style, as the loss has them"),
+    "matched": ("matched", "the content's: the style is given them beforehand"),
+    "luminance": ("luminance", "the content's: only light and dark are painted"),
+    "recombined": ("recombined", "the content's, with light and dark of the painting"),
 }
 """A way to treat colour -> its caption, and what it does."""
 STEPS = {"size": 16, "iterations": 50}  # of the little arrows

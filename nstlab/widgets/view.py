@@ -73,7 +73,7 @@ class View:
         self.others = _with(w.VBox(), "nst-others")
         self.folds: dict[str, w.ToggleButton] = {}
         bar = _with(w.Box([*self.buttons.values(), self.status]), "nst-bar")
-        masks = self._fold("masks", "Masks: where a style is painted", panel.controls["content_masks"])
+        masks = self._masks(panel.controls["content_masks"])
         middle = _with(w.VBox([panel.display.viewer, panel.display.scrubber, *masks]), "nst-middle")
         side = _with(w.VBox([panel.display.curves, self.identity]), "nst-side")
         body = _with(w.Box([self._settings(panel.controls), middle, side]), "nst-body")
@@ -91,6 +91,17 @@ class View:
         pictures = [controls[name] for name in IN_SIGHT]
         fields = _fields(controls, "size", "iterations")
         return _with(w.VBox([*pictures, fields, _with(w.VBox(folds), "nst-folds")]), "nst-settings")
+
+    def _masks(self, control: Any) -> list[w.Widget]:
+        """The masks, as large as the picture; their heading says whether there are any."""
+        title = "Masks: where a style is painted"
+        rows = self._fold("masks", title, control)
+
+        def tell(change: dict[str, Any]) -> None:
+            self.folds["masks"].description = f"{title} · in use" if change["new"] else title
+
+        control.observe(tell, "value")
+        return rows
 
     def _gallery(self, panel: Bench) -> list[w.Widget]:
         rows = self._fold("gallery", "Stored runs", panel.gallery)

@@ -1,5 +1,5 @@
 // A mask, painted with a brush over a picture: where the colour is, it is in. A pointer paints, and so do the keys.
-const COLOURS = ["#f76707", "#1c7ed6"]; // of the first style and of the second
+const COLOURS = ["#e6007e", "#ffd43b"]; // of the first style and of the second: rare in pictures, told apart by all
 const KEYS = "Arrow keys move the brush, with Shift by a pixel; hold Space to paint; + and - change its size.";
 
 function render({ model, el }) {
@@ -133,8 +133,8 @@ function render({ model, el }) {
   }
   function describe() {
     const names = model.get("names");
-    const colour = (name, i) => [element("i", { style: `background:${COLOURS[i]}` }), `${name} `];
-    legend.replaceChildren(...(names.length > 1 ? names.flatMap(colour) : []));
+    const colour = (name, i) => element("span", {}, element("i", { style: `background:${COLOURS[i]}` }), name);
+    legend.replaceChildren(...(names.length > 1 ? names.map(colour) : []));
     note.textContent = model.get("note");
     const disabled = model.get("disabled");
     for (const part of [...modes.children, size, invert, clear]) part.disabled = disabled;
