@@ -1,6 +1,9 @@
-"""Paint the first picture and the gallery: every content in every style, on one sheet, with the command for each.
+"""Paint the first picture and the gallery, with the command for each picture.
 
-    python docs/make_gallery.py                        docs/first.jpg, docs/gallery.jpg and docs/gallery.md
+One sheet has every content in every style; a second one shows what can be controlled: one content in two styles by
+proportion, the four ways to treat colour, masks, and one setting changed at a time.
+
+    python docs/make_gallery.py               docs/first.jpg, gallery.jpg, gallery_control.jpg and gallery.md
     python docs/make_gallery.py --size 256 --iterations 100
 
 The pictures are runs like any other: they are stored under out/, and what is stored is not computed again.
@@ -15,7 +18,7 @@ from PIL import Image
 
 import nstlab as lab
 from nstlab import plots
-from nstlab.storage import write_whole
+from nstlab.storage import home, write_whole
 
 FOLDER = Path(__file__).resolve().parent
 LARGEST_FILE = 400_000
@@ -23,6 +26,31 @@ CONTENTS = "astronaut,chelsea,rocket"
 STYLES = "swirl,waves,glass,mosaic"
 FIRST = lab.Settings(content="astronaut", style="swirl", size=512, k_S=5, iterations=150, scales=3)
 """The picture on top of the README and of the book."""
+
+Rows = dict[str, dict[str, lab.Settings | str]]
+"""Row title -> caption -> what is shown: the result of settings, or a sample picture, by name or path."""
+
+MIXED = lab.Settings(content="astronaut", style="swirl,gilt", size=256, k_S=10, iterations=110, scales=2)
+CAT = MIXED.with_(content="chelsea", style="waves", k_S=15)
+PLAIN = MIXED.with_(content="chelsea", style="marbling")
+CONTROL: Rows = {
+    "Two styles, in five proportions (style=swirl,gilt)": {
+        f"style_weights={weights}": MIXED.with_(style_weights=weights) for weights in ("1,0", "3,1", "1,1", "1,3", "0,1")
+    },
+    "Whose colours (style=waves)": {
+        "the style": "waves",
+        **{f"colour={colour}": CAT.with_(colour=colour) for colour in ("style", "matched", "luminance", "recombined")},
+    },
+    "Where, and how large a stroke": {},
+    "One setting at a time (style=marbling)": {
+        "none of them": PLAIN,
+        "k_TV=50000": PLAIN.with_(k_TV=50000),
+        "padding=replicate": PLAIN.with_(padding="replicate"),
+        "init=data/style/swirl.jpg": PLAIN.with_(init="data/style/swirl.jpg"),
+        "style_loss=gaussian_w2": PLAIN.with_(style_loss="gaussian_w2", k_S=5),
+    },
+}
+"""The second sheet."""
 
 HEAD = """# Gallery
 
