@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from nstlab.errors import RequestError, RunError
     from nstlab.images import load_image, read_settings, sample_pictures, save_image
     from nstlab.network import VGG19, Layer, load_vgg19
-    from nstlab.optimise import Step, content_loss, gram, initial_value, style_loss, transfer
+    from nstlab.optimise import Step, StyleLoss, content_loss, gram, initial_value, style_loss, transfer
+    from nstlab.own import trust
     from nstlab.runs import Run
     from nstlab.settings import Settings
     from nstlab.widgets import explorer, panel
@@ -23,7 +24,8 @@ _HOMES = {
     "errors": ("RequestError", "RunError"),
     "images": ("load_image", "read_settings", "sample_pictures", "save_image"),
     "network": ("VGG19", "Layer", "load_vgg19"),
-    "optimise": ("Step", "content_loss", "gram", "initial_value", "style_loss", "transfer"),
+    "optimise": ("Step", "StyleLoss", "content_loss", "gram", "initial_value", "style_loss", "transfer"),
+    "own": ("trust",),
     "runs": ("Run",),
     "settings": ("Settings",),
     "widgets": ("explorer", "panel"),

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.settings import Settings, as_text
 from nstlab.terminal import say
@@ -53,6 +54,7 @@ def cli() -> None:
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Take the settings from a run.json or PNG.")
 @click.option("--notebook", metavar="NAME", help="Run it through a notebook, such as 04_vanilla_transfer.ipynb.")
 @click.option("--yes", is_flag=True, help="Download the weights that --from names, if necessary.")
+@click.option("--trust", is_flag=True, help="Run the code of your own that --from names.")
 def run(
     content: str | None,
     style: str | None,
@@ -61,6 +63,7 @@ def run(
     source: Path | None,
     notebook: str | None,
     yes: bool,
+    trust: bool,
 ) -> None:
     """Run one transfer; it resumes from what is stored."""
     from nstlab.images import read_settings
@@ -71,6 +74,7 @@ def run(
     settings = Settings.from_text(texts, read_settings(source) if source else None)
     if source and "weights" not in texts and not yes:
         _refuse_download(settings, source)
+    _ask_for_trust(settings, source, trust)
     if notebook:
         from nstlab.sweeps import run_notebook
 
@@ -123,6 +127,15 @@ def _refuse_download(settings: Settings, source: Path) -> None:
             f"{source} was made with weights={settings.weights}, which must be downloaded (550 MB): "
             "add --yes, or --set weights=original-8bit"
         )
+
+
+def _ask_for_trust(settings: Settings, source: Path | None, trust: bool) -> None:
+    """Code that a file names is not run without a word."""
+    for reference in settings.code.values():
+        if trust:
+            own.trust(reference)
+        elif not own.is_trusted(reference):
+            raise RequestError(f"{source} names code to run, {reference}: read it, then add --trust")
 
 
 def _say_memory(settings: Settings) -> None:
@@ -232,7 +245,7 @@ def runs(out: Path | None) -> None:
 @click.argument("path", type=click.Path(path_type=Path), metavar="PNG_OR_FOLDER")
 def show(path: Path) -> None:
     """Show the settings of a picture or a run, and the command that reproduces it."""
-    from nstlab.images import read_settings
+    from nstlab.images import code_inside, read_settings
     from nstlab.runs import Run
 
     settings = read_settings(path)
@@ -244,8 +257,20 @@ def show(path: Path) -> None:
         mark = "*" if name in settings.changed() else " "
         say(f"{name:19}{mark} {as_text(value)}")
     say("(* not the default)")
+    hashes = Run.open(path).code if path.is_dir() else code_inside(path)
+    for name, reference in settings.code.items():
+        digest = hashes.get(name, "unknown")
+        say(f"{name:20} is code of {own.parts(reference)[0]}, SHA-256 {digest}{_now(reference, digest)}")
     say("")
     say(settings.command)
+
+
+def _now(reference: str, digest: str) -> str:
+    """How a file of code compares with the one that made a picture."""
+    try:
+        return "" if own.sha256(reference) == digest else " (the file is another now)"
+    except RequestError:
+        return " (the file is not here)"
 
 
 @cli.command()

@@ -1,11 +1,15 @@
-"""The notebooks as a course: which there are, what each says of itself at its top, and a picture of each."""
+"""The notebooks as a course: which there are, a picture of each, and what they show without spelling it out."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +17,7 @@ from nstlab import dissect
 from nstlab.errors import RequestError
 from nstlab.images import load_image
 from nstlab.network import VGG19, load_vgg19
+from nstlab.reduction import Selection
 from nstlab.runs import Run
 from nstlab.settings import Settings
 from nstlab.storage import home
@@ -54,32 +59,47 @@ def _chapter(path: Path) -> Chapter:
 
 
 def glimpses(settings: Settings, out: str | Path | None = None) -> dict[str, torch.Tensor]:
-    """One picture for each of the notebooks 01 to 10, like those that it shows, under a caption: (1, 3, H, W) each.
+    """A picture for each of the notebooks 01, 02, 04, 07, 09 and 10, like those that it shows: (1, 3, H, W) each.
 
-    settings: of a transfer; some pictures are made by that run, the others by smaller ones like it, all stored in `out`
-    (None: the project's out/).
+    settings: of a transfer, whose run makes most of them; out: the folder of runs (None: the project's out/). The keys
+    are captions.
     """
-
-    def painted(those: Settings) -> torch.Tensor:
-        return Run(those, out).advance(progress=False).result
-
     run = Run(settings, out).advance(progress=False)
     picture = load_image(settings.content, settings.size)
     net = load_vgg19(settings.weights, settings.pooling, settings.device)
-    small = settings.with_(size=min(settings.size, 64), iterations=min(settings.iterations, 30))
-    shared = {name: getattr(small, name) for name in ("size", "iterations", "device")}
+    other = settings.with_(style="mosaic", size=min(settings.size, 96), iterations=min(settings.iterations, 30))
     return {
         "01 · what one number sees": _gradient_picture(net, picture, "relu4_2"),
         "02 · a feature of relu2_2": _grey(dissect.layer_card(net, picture, "relu2_2").maps[0]),
-        "03 · from relu2_1 alone": painted(dissect.content_reconstruction(settings.content, "relu2_1", **shared)),
         "04 · a painting": run.result,
-        "05 · from white noise": painted(small.with_(init="white_noise")),
-        "06 · a thousandth of k_S": painted(small.with_(k_S=settings.k_S / 1000)),
         "07 · after two iterations": run.frame(min(2, settings.iterations)),
-        "08 · an untrained network": painted(small.with_(weights="random")),
         "09 · where it differs": ((run.result - picture).abs() * 2).clamp(0, 1),
-        "10 · another style": painted(small.with_(style="mosaic")),
+        "10 · another style": Run(other, out).advance(progress=False).result,
     }
+
+
+def listing(*functions: Callable[..., Any]) -> str:
+    """The source of some of the package's functions, as it stands there, one after the other."""
+    return "\n".join(textwrap.dedent(inspect.getsource(function)) for function in functions)
+
+
+def nearest_pair(angles: torch.Tensor) -> tuple[int, int]:
+    """The two different features with the smallest angle. angles: (N, N), in degrees."""
+    apart = angles.clone().fill_diagonal_(180)
+    return divmod(int(apart.argmin()), len(apart))
+
+
+def typical_merger(selection: Selection, angles: torch.Tensor, often: torch.Tensor) -> tuple[int, int]:
+    """Of the pairs that were merged, the one with the median angle: (the feature that stays, the one that goes).
+
+    angles: (N, N), in degrees; often: (N,) bool, the features that act often enough for their angles to mean something;
+    pairs of these only, if there are any.
+    """
+    rows, goes = (places.tolist() for places in selection.stands_for.nonzero(as_tuple=True))
+    stays = selection.keep[rows].tolist()
+    pairs = [(i, j) for i, j in zip(stays, goes, strict=True) if i != j]
+    pairs = [pair for pair in pairs if often[list(pair)].all()] or pairs
+    return sorted(pairs, key=lambda pair: float(angles[pair]))[len(pairs) // 2]
 
 
 def _gradient_picture(net: VGG19, picture: torch.Tensor, layer: str) -> torch.Tensor:

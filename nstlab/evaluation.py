@@ -7,17 +7,18 @@ range and direction, and what it is blind to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from nstlab.errors import RequestError
+from nstlab import own
+from nstlab.errors import RequestError, unknown
 from nstlab.images import load_image, load_styles
 from nstlab.metrics import colour_distance, rmse, similarity
 from nstlab.network import VGG19
 from nstlab.optimise import (
-    STYLE_LOSSES,
     Objective,
     content_loss,
     firing,
@@ -29,6 +30,7 @@ from nstlab.optimise import (
     set_up,
     sliced_wasserstein_loss,
     style_loss,
+    style_loss_of,
 )
 from nstlab.runs import Run
 from nstlab.settings import Settings, names_where
@@ -139,9 +141,15 @@ class Judge:
         return Seen(image, self.net(self.net.prepare(image.to(self.net.mean).clamp(0, 1)), keep=layers))
 
     @torch.no_grad()
-    def judge(self, image: torch.Tensor, reference: torch.Tensor | None = None) -> dict[str, float]:
-        """One tidy row: `METRICS` of a picture of the content's shape, (1, 3, H, W) in [0, 1], clamped.
+    def judge(
+        self,
+        image: torch.Tensor,
+        reference: torch.Tensor | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> dict[str, float]:
+        """One tidy row: the metrics of a picture of the content's shape, (1, 3, H, W) in [0, 1], clamped.
 
+        metrics: by name (None: all `METRICS`).
         reference: the unreduced result; without it, the row lacks the metrics that compare with it. Raises
         RequestError if the picture's shape differs from the content's.
         """
@@ -149,7 +157,7 @@ class Judge:
         if shape != expected:
             raise RequestError(f"the picture is {shape}, the content {expected}")
         result, compared = self.see(image), None if reference is None else self.see(reference)
-        asked = {name: metric for name, metric in METRICS.items() if compared or not metric.to_reference}
+        asked = {n: metric for n, metric in (metrics or METRICS).items() if compared or not metric.to_reference}
         return {name: float(metric.of(result, self, compared)) for name, metric in asked.items()}
 
 
@@ -260,6 +268,32 @@ METRICS = {
 """A row's columns, in order."""
 
 
+def metric_of(name: str) -> tuple[str, Metric]:
+    """The metric, with the name of its column, that a name in METRICS or a `path/to/mine.py:name` stands for.
+
+    Of your own: a function of three pictures, (1, 3, H, W) in [0, 1] each: the result, the content and the (first)
+    style, that gives a number; or a `Metric`. Raises RequestError if it is neither, RunError while it is used.
+    """
+    if not own.is_own(name):
+        if name not in METRICS:
+            raise RequestError(f"{unknown('metric', name, METRICS)} (or path/to/mine.py:name)")
+        return name, METRICS[name]
+    expected = "a finite number from result, content and style, (1, 3, H, W) in [0, 1] each"
+    found, column = own.load(name, expected), own.parts(name)[1]
+    if isinstance(found, Metric):
+        return column, replace(found, of=own.guarded(name, found.of, "a finite number", _no_number))
+    judge = own.guarded(name, own.function_of(name, expected), expected, _no_number)
+    return column, Metric(column, lambda seen, by, _: judge(seen.picture, by.content.picture, by.style.picture))
+
+
+def _no_number(result: object, *_: object) -> str | None:
+    """What is wrong with a metric's value."""
+    try:
+        return None if math.isfinite(float(result)) else str(float(result))
+    except (TypeError, ValueError):
+        return type(result).__name__
+
+
 def evaluate(
     result: Run | torch.Tensor, settings: Settings | None = None, reference: torch.Tensor | None = None
 ) -> dict[str, float]:
@@ -302,7 +336,7 @@ def score(image: torch.Tensor, judge: Judge, style_loss: str) -> float:
 
     0: the style's own statistics; 1: as far from them as the content is. For tables of optimised by × scored by.
     """
-    of = STYLE_LOSSES[style_loss]
+    of = style_loss_of(style_loss)
     layers, seed = judge.settings.style_layers, judge.settings.seed
 
     def distance(those: Seen, style: Seen) -> float:

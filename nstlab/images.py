@@ -10,7 +10,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +21,14 @@ from torch.nn.functional import interpolate
 
 from nstlab.decoding import ENDINGS, MOST_PIXELS, decode, shape_of
 from nstlab.errors import RequestError, unknown
+from nstlab.own import reading
 from nstlab.settings import Settings
 from nstlab.storage import MOST_JSON, Damaged, home, open_regular, parse_json, read_regular, write_whole
 
 SMALLEST_SIDE = 32  # below this, pool5 has no position
 MOST_TINT = 48  # grey levels between a mask's colour channels: JPEG makes a few
 PROVENANCE = "nstlab"  # the keyword of the PNG text chunk that holds the settings
+CODE = "nstlab-code"  # and of the one that holds the hashes of the user's own files
 
 
 def catalogue() -> list[dict[str, str]]:
@@ -270,15 +272,20 @@ def to_pixels(image: torch.Tensor) -> np.ndarray:
     return (image[0].detach().cpu() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
 
 
-def save_image(image: torch.Tensor, path: str | Path, settings: Settings | None = None) -> None:
+def save_image(
+    image: torch.Tensor, path: str | Path, settings: Settings | None = None, code: Mapping[str, str] | None = None
+) -> None:
     """Write (1, 3, H, W) in [0, 1] units as an sRGB PNG; `settings`, if given, are stored inside it.
 
+    code: the SHA-256 of the user's own files that the settings name, by setting; stored inside, too.
     The same picture and settings give the same bytes. Raises OSError if the file cannot be written.
     """
     text = PngImagePlugin.PngInfo()
     text.add(b"sRGB", b"\0")  # perceptual
     if settings is not None:
         text.add_text(PROVENANCE, json.dumps(settings.model_dump(mode="json")))
+    if code:
+        text.add_text(CODE, json.dumps(dict(code)))
     buffer = io.BytesIO()
     Image.fromarray(to_pixels(image)).save(buffer, format="PNG", pnginfo=text)
     write_whole(Path(path).absolute(), buffer.getvalue())
@@ -299,13 +306,23 @@ def read_settings(path: str | Path) -> Settings:
             stored = parse_json(_text_inside(path))
         if not isinstance(stored, dict):
             raise Damaged("its settings are not NAME: VALUE pairs")
-        return Settings(**stored)
+        with reading():  # what a file names is not imported
+            return Settings(**stored)
     except Damaged:
         raise RequestError(f"{path} holds no settings of nstlab") from None
     except RequestError as error:
         raise RequestError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def code_inside(path: Path) -> dict[str, str]:
+    """The SHA-256 of the user's own files that made one of our PNGs, by setting; empty if there are none."""
+    try:
+        stored = parse_json(_text_inside(path, keyword=CODE))
+    except (Damaged, OSError):
+        return {}
+    return {str(name): str(digest) for name, digest in stored.items()} if isinstance(stored, dict) else {}
 
 
 def iteration_inside(path: Path, whole: bool = False) -> int | None:
@@ -321,8 +338,8 @@ def iteration_inside(path: Path, whole: bool = False) -> int | None:
     return iteration if type(iteration) is int else None
 
 
-def _text_inside(path: Path, whole: bool = True) -> str:
-    """Our text chunk in a PNG. Raises Damaged if there is none, or if `whole` and the picture is not whole."""
+def _text_inside(path: Path, whole: bool = True, keyword: str = PROVENANCE) -> str:
+    """One of our text chunks in a PNG. Raises Damaged if there is none, or if `whole` and the picture is not whole."""
     with open_regular(path) as opened:
         try:
             with warnings.catch_warnings():
@@ -330,11 +347,11 @@ def _text_inside(path: Path, whole: bool = True) -> str:
                 file = Image.open(opened, formats=("PNG",))
                 if file.width * file.height > MOST_PIXELS:
                     raise Damaged("too many pixels")
-                if whole or PROVENANCE not in file.info:
+                if whole or keyword not in file.info:
                     file.load()  # text chunks may follow the pixels
         except Exception as error:  # Pillow raises many kinds for a bad PNG
             raise Damaged(str(error)) from None
-    text = file.info.get(PROVENANCE)
+    text = file.info.get(keyword)
     if not isinstance(text, str):
         raise Damaged("no settings")
     return text

@@ -22,6 +22,10 @@ NAMED = {
 """Setting -> the module and the dictionary of its possible values: a name added there is known everywhere."""
 
 
+OWN = ("init", "style_loss", "content_loss")
+"""Settings whose value may also name code of the user's own: `path/to/mine.py:name` (see `nstlab.own`)."""
+
+
 @dataclass(frozen=True)
 class Knob:
     """What a setting's declaration says besides its type, default and meaning.

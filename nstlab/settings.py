@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from nstlab import own
 from nstlab.errors import Contradiction, RequestError, unknown
-from nstlab.knobs import NAMED, Knob, named, setting
+from nstlab.knobs import NAMED, OWN, Knob, named, setting
 from nstlab.layers import layer_names
 from nstlab.terminal import shell_words
 from nstlab.values import as_text, flattened, name_or_path, split_names
@@ -37,7 +38,7 @@ OTHER_NAMES = {
 }
 """Another tool's name for a knob -> what to say."""
 
-PATHS_TOO = {"weights": "a .pth or .safetensors file", "init": "a picture"}
+PATHS_TOO = {"weights": "a .pth or .safetensors file", "init": "a picture, or path/to/mine.py:name"}
 """Settings whose value may also be the path of a file."""
 
 _PATH = {"rebuilds": False}
@@ -208,6 +209,9 @@ class Settings(BaseModel):
             faults = error.errors()
             kind = RequestError if any(fault["loc"] for fault in faults) else Contradiction
             raise kind("; ".join(map(_one_line, faults))) from None
+        if not own.is_reading():
+            for reference in self.code.values():
+                own.trust(reference)
 
     @classmethod
     def from_text(cls, pairs: dict[str, str], base: Settings | None = None) -> Settings:
@@ -219,15 +223,25 @@ class Settings(BaseModel):
         ('relu1_1', 'relu2_1')
         """
         values = {name: None if text.lower() == "none" and _may_be_none(name) else text for name, text in pairs.items()}
-        return base.with_(**values) if base else cls(**values)
+        settings = base.with_(**values) if base else cls(**values)
+        for name in OWN:
+            if name in pairs:
+                own.trust(getattr(settings, name))
+        return settings
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from their defaults, as plain JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def with_(self, **values: Any) -> Settings:
-        """These settings with some changed, validated again."""
-        return type(self)(**(self.model_dump() | values))
+        """These settings with some changed, validated again. Code is as trusted as it was."""
+        with own.reading():
+            settings = type(self)(**(self.model_dump() | values))
+        if not own.is_reading():
+            for name in OWN:
+                if name in values:
+                    own.trust(getattr(settings, name))
+        return settings
 
     def k_S_at(self, iteration: int) -> float:
         """The k_S in force at an iteration, including `k_S_changes`.
@@ -286,7 +300,13 @@ class Settings(BaseModel):
         for role in ("content_mask", "style_mask"):
             masks = enumerate(getattr(self, f"{role}s") or (), start=1)
             found |= {f"{role}_{j}": mask for j, mask in masks if mask is not None}
-        return found | ({"init": self.init} if Path(self.init).is_absolute() else {})
+        is_picture = Path(self.init).is_absolute() and "init" not in self.code
+        return found | ({"init": self.init} if is_picture else {})
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The settings that name code of the user's own, each with its `path/to/mine.py:name`."""
+        return {name: getattr(self, name) for name in OWN if own.is_own(getattr(self, name))}
 
     @property
     def command(self) -> str:
@@ -398,6 +418,11 @@ class Settings(BaseModel):
     def _absolute(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return name_or_path(value) if isinstance(value, str) else tuple(map(name_or_path, value))
 
+    @field_validator(*OWN)
+    @classmethod
+    def _own(cls, value: str) -> str:
+        return own.absolute(value) if own.is_own(value) else value
+
     @field_validator("init")
     @classmethod
     def _initial_picture(cls, value: str) -> str:
@@ -408,13 +433,14 @@ class Settings(BaseModel):
     def _named(cls, value: str | None, info: ValidationInfo) -> str | None:
         """A name in NAMED's dictionary; the default is accepted without importing it."""
         name = info.field_name
-        if value == cls.model_fields[name].default or value in (known := named(name)):
+        if value == cls.model_fields[name].default or own.is_own(value) or value in (known := named(name)):
             return value
         if name in PATHS_TOO:
             if Path(value).is_absolute():
                 return value
             raise ValueError(f"{unknown(name, value, known)} (or the path of {PATHS_TOO[name]})")
-        raise ValueError(str(unknown(name.replace("_", " "), value, known)))
+        more = " (or path/to/mine.py:name)" if name in OWN else ""
+        raise ValueError(f"{unknown(name.replace('_', ' '), value, known)}{more}")
 
     def size_at(self, iteration: int) -> int:
         """The longer side of the picture at an iteration, in pixels; with `scales` it starts smaller.

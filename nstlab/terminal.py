@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+import sys
 import unicodedata
 from collections.abc import Iterable
+from typing import TextIO
 
 import click
 
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 HARMLESS = {"\u200c", "\u200d"}  # joiners for emoji and some scripts; str.isprintable says no to them
 
 
@@ -23,6 +27,12 @@ def printable(text: str) -> str:
 def say(text: str, err: bool = False) -> None:
     """Print one line, in which everything is plain text."""
     click.echo(printable(text), err=err)
+
+
+def progress_stream() -> TextIO:
+    """Where a progress bar goes: standard error, but in a notebook's kernel, where that is pink, standard output."""
+    in_kernel = type(sys.stdout).__module__.startswith("ipykernel")
+    return sys.stdout if in_kernel else sys.stderr
 
 
 def _shows(character: str) -> bool:
@@ -46,6 +56,23 @@ def _escape(character: str) -> str:
     if character in "'\\":
         return f"\\{character}"
     return f"\\u{ord(character):04x}" if "\x7f" < character < "\u0100" else character.encode("unicode_escape").decode()
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number as people write it, to three digits: no exponent where none is needed.
+
+    >>> number(845123.0), number(12.345), number(0.5), number(0.0000004)
+    ('845,000', '12.3', '0.5', '4 × 10⁻⁷')
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits}g}")
+    power = math.floor(math.log10(abs(rounded)))
+    if not -5 < power < 12:
+        return f"{rounded / 10.0**power:.{digits}g} × 10{str(power).translate(SUPERSCRIPTS)}"
+    decimals = max(digits - 1 - power, 0)
+    text = f"{rounded:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def duration(seconds: float) -> str:

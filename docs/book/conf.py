@@ -1,7 +1,8 @@
 """Sphinx's settings for the book: `make book` builds it from executed notebooks. No network, no kernel, no CDN."""
 
 from docutils.nodes import SkipNode
-from docutils.utils.math.latex2mathml import tex2mathml
+
+from nstlab.formulas import mathml
 
 project = "nstlab"
 author = "the nstlab contributors"
@@ -33,18 +34,13 @@ html_theme_options = {
 }
 
 
-def _mathml(tex, as_block=False):
-    tex = tex.replace(r"\dots", r"\ldots").replace(r"\operatorname", r"\,\operatorname")
-    return tex2mathml(tex, as_block=as_block)
-
-
 def _inline(self, node):
-    self.body.append(_mathml(node.astext()))
+    self.body.append(mathml(node.astext()))
     raise SkipNode
 
 
 def _display(self, node):
-    self.body.append(f'<div class="math notranslate">{_mathml(node.astext(), as_block=True)}</div>')
+    self.body.append(f'<div class="math notranslate">{mathml(node.astext(), as_block=True)}</div>')
     raise SkipNode
 
 

@@ -56,7 +56,7 @@ PARTS = {
     "The transfer": ["04", "05", "06", "07"],
     "Further": ["08", "09", "10"],
 }
-PAGES = ("glossary.md", "further_reading.md", "README.md")
+PAGES = ("your_own.md", "glossary.md", "further_reading.md", "README.md")
 
 FRONT = """# Style transfer, taken apart
 
@@ -121,7 +121,22 @@ def ready_for_print(book: nbformat.NotebookNode, there: set[str]) -> nbformat.No
             cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = printed_once(cell.outputs)
     return book
+
+
+def printed_once(outputs: list) -> list:
+    """A cell's outputs with what it printed in one piece, in which a progress bar is its last state."""
+    merged = []
+    for output in outputs:
+        if merged and output.get("name") == merged[-1].get("name") == "stdout":
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    for output in merged:
+        if output.get("name") == "stdout":
+            output.text = re.sub(r"[^\n]*\r(?=.)", "", output.text)
+    return merged
 
 
 def without_dead_links(text: str, there: set[str]) -> str:

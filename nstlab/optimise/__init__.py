@@ -13,6 +13,7 @@ memory.py, pace.py  forecasts of memory and time
 from nstlab.optimise.colour import luminance, matched, recombined, to_show
 from nstlab.optimise.descent import (
     Step,
+    check_code,
     check_state,
     initial_picture,
     least_side,
@@ -38,6 +39,7 @@ from nstlab.optimise.losses import (
     samples,
     sliced_wasserstein_loss,
     style_loss,
+    style_loss_of,
 )
 from nstlab.optimise.masks import weighted
 from nstlab.optimise.memory import computed_layers, is_out_of_memory, memory_free, memory_needed

@@ -22,9 +22,11 @@ from nstlab.network import ORIGINAL_MEAN, vgg19_layers
 from nstlab.optimise.colour import luminance, to_paint_from
 from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
+from nstlab.optimise.losses import content_loss_of, style_loss_of
 from nstlab.optimise.memory import one_line_without_memory, prepare_memory
 from nstlab.optimise.networks import load_network, reduced_for
 from nstlab.optimise.objective import Objective
+from nstlab.own import function_of
 from nstlab.settings import Settings
 
 
@@ -56,6 +58,14 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
         net = reduced_for(load_network(settings), settings, pictures[0])
         x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
         return Objective(net, pictures, settings), x.contiguous().requires_grad_()
+
+
+def check_code(settings: Settings) -> None:
+    """Raises RequestError, in one line, if code of the user's own that the settings name cannot be used."""
+    style_loss_of(settings.style_loss)
+    content_loss_of(settings.content_loss)
+    if "init" in settings.code:
+        function_of(settings.init, "a picture of the content's shape")
 
 
 def initial_picture(
@@ -141,6 +151,10 @@ def _steps(
         optimizer.zero_grad()
         losses = objective(x, weights)
         losses["total"].backward()
+        if settings.code and not x.grad.isfinite().all():
+            raise RunError(
+                f"a gradient is not finite at iteration {iteration}: see {', '.join(settings.code.values())}"
+            )
         values = torch.stack([value.detach() for value in losses.values()]).tolist()  # the one wait for the device
         if not torch.isfinite(torch.tensor(values[0])):
             raise RunError(

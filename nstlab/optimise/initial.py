@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn.functional import interpolate
 
+from nstlab import own
 from nstlab.errors import unknown
 from nstlab.network import ORIGINAL_MEAN
 
@@ -22,15 +23,29 @@ def initial_value(
 
     `white_noise`: uniform, each pixel and channel drawn independently from `seed`, on the CPU; `white`, `black`;
     `mean`: the network's mean pixel; `content`; `style`: resized to cover (bicubic with antialiasing) and cropped
-    at the centre; `average` of content and style. Raises RequestError for any other name.
+    at the centre; `average` of content and style; or a function of your own, `path/to/mine.py:name`, of the type
+    `Start`. Raises RequestError for any other name, RunError if your function fails.
 
     >>> content, style = torch.zeros(1, 3, 32, 48), torch.ones(1, 3, 40, 40)
     >>> initial_value("average", content, style).mean()
     tensor(0.5000)
     """
+    mean = torch.as_tensor(mean, dtype=content.dtype, device=content.device)
+    if own.is_own(name):
+        expected = f"a finite picture {tuple(content.shape)} in [0, 1] from content, style, seed and mean"
+        return own.guarded(name, own.function_of(name, expected), expected, _no_picture)(content, style, seed, mean)
     if name not in INITIAL_VALUES:
         raise unknown("initial value", name, INITIAL_VALUES)
-    return INITIAL_VALUES[name](content, style, seed, torch.as_tensor(mean, dtype=content.dtype, device=content.device))
+    return INITIAL_VALUES[name](content, style, seed, mean)
+
+
+def _no_picture(result: object, content: torch.Tensor, *_: object) -> str | None:
+    """What is wrong with an initial value."""
+    if not isinstance(result, torch.Tensor):
+        return type(result).__name__
+    if result.shape != content.shape:
+        return f"a tensor of shape {tuple(result.shape)}"
+    return None if bool(result.isfinite().all()) else "values that are not finite"
 
 
 Start = Callable[[torch.Tensor, torch.Tensor, int, torch.Tensor], torch.Tensor]

@@ -7,12 +7,14 @@ by the names of `Settings.style_loss`. Everything random is drawn from a seed, i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import interpolate
 
+from nstlab.errors import RequestError
 from nstlab.optimise.masks import Masking, inside, weighted
+from nstlab.own import function_of, guarded, is_own, load
 
 DIRECTIONS = 32  # that sliced Wasserstein projects onto
 SAMPLES = 256  # positions that the Gaussian MMD compares, at most
@@ -245,7 +247,51 @@ STYLE_LOSSES = {
 }
 """By the names of `Settings.style_loss`."""
 
-CONTENT_LOSSES = {"l2": content_loss, "l1": absolute_content_loss}
+
+def style_loss_of(name: str) -> StyleLoss:
+    """The style loss that a name in STYLE_LOSSES, or a `path/to/mine.py:name`, stands for.
+
+    Of your own it must be a `StyleLoss`. Raises RequestError if it is none, and while it is used RunError, in one
+    line with file and line, if its functions fail or give something else than they should.
+    """
+    if not is_own(name):
+        return STYLE_LOSSES[name]
+    expected = "a StyleLoss(statistic, loss): activation (1, N, H, W), seed -> statistic; two statistics -> a scalar"
+    found = load(name, expected)
+    if not isinstance(found, StyleLoss):
+        raise RequestError(f"{name} is {type(found).__name__}; expected {expected}")
+    return replace(
+        found,
+        statistic=guarded(name, found.statistic, "a tensor from an activation (1, N, H, W) and a seed", _no_tensor),
+        loss=guarded(name, found.loss, "a finite scalar tensor from two statistics", _no_loss),
+    )
+
+
+def content_loss_of(name: str) -> ContentLoss:
+    """The content loss that a name in CONTENT_LOSSES, or a `path/to/mine.py:name`, stands for; as `style_loss_of`."""
+    if not is_own(name):
+        return CONTENT_LOSSES[name]
+    expected = "a finite scalar tensor from two activations (1, N, H, W)"
+    return guarded(name, function_of(name, expected), expected, _no_loss)
+
+
+def _no_tensor(result: object, *_: object) -> str | None:
+    return None if isinstance(result, torch.Tensor) else type(result).__name__
+
+
+def _no_loss(result: object, *_: object) -> str | None:
+    """What is wrong with a loss."""
+    if not isinstance(result, torch.Tensor):
+        return type(result).__name__
+    if result.numel() != 1:
+        return f"a tensor of shape {tuple(result.shape)}"
+    return None if bool(result.isfinite().all()) else str(result.item())
+
+
+ContentLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""An activation F and its target P, (1, N, H, W) each -> a scalar, in which N occurs as 1/N."""
+
+CONTENT_LOSSES: dict[str, ContentLoss] = {"l2": content_loss, "l1": absolute_content_loss}
 """By the names of `Settings.content_loss`; in both, N occurs as 1/N."""
 
 

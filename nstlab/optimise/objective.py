@@ -17,7 +17,7 @@ from nstlab.images import Pictures
 from nstlab.layers import convolutions
 from nstlab.network import VGG19
 from nstlab.optimise.colour import to_paint_from, to_show
-from nstlab.optimise.losses import CONTENT_LOSSES, STYLE_LOSSES, layer_weights
+from nstlab.optimise.losses import content_loss_of, layer_weights, style_loss_of
 from nstlab.optimise.masks import at_layer
 from nstlab.optimise.smoothness import VARIATIONS
 from nstlab.settings import Settings
@@ -65,7 +65,7 @@ class ContentTerm(_ReducedNetwork):
 
     def __init__(self, net: VGG19, pictures: Pictures, settings: Settings) -> None:
         super().__init__(net)
-        self.loss = CONTENT_LOSSES[settings.content_loss]
+        self.loss = content_loss_of(settings.content_loss)
         self.layers = settings.content_layers
         P = net(net.prepare(pictures.content.to(net.mean)), keep=self.layers)
         self.P = {name: self.counted(name, activation) for name, activation in P.items()}
@@ -92,7 +92,7 @@ class StyleTerm(_ReducedNetwork):
 
     def __init__(self, net: VGG19, pictures: Pictures, settings: Settings) -> None:
         super().__init__(net)
-        self.compare, self.seed = STYLE_LOSSES[settings.style_loss], settings.seed
+        self.compare, self.seed = style_loss_of(settings.style_loss), settings.seed
         self.layers = self.parts = settings.style_layers
         self.styles = [self._style(j, v, pictures, settings) for j, v in enumerate(settings.proportions) if v > 0]
 

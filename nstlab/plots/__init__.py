@@ -27,6 +27,7 @@ from nstlab.plots.sweeps import (
     knob_sensitivity,
     loss_surfaces,
     sheet_png,
+    sheet_tiles,
     sweep_sheets,
     trade_off,
     value_label,

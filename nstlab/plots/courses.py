@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from nstlab.plots.transfers import LAYER_COLOURS, TOTAL_COLOUR, show
+from nstlab.plots.transfers import LAYER_COLOURS, TOTAL_COLOUR, legend_beside, show
 
 COLOURS = (*LAYER_COLOURS, TOTAL_COLOUR)
 DASHES = ("-", "--", ":", "-.")
@@ -69,7 +69,7 @@ def over_iterations(
     positive: they are left out); mark: a level to draw across. The panels have the same scales.
     """
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(max(5.6 * len(panels), 7.4), 4.1), squeeze=False, sharey=True, layout="constrained"
+        1, len(panels), figsize=(max(6.5 * len(panels), 9), 4.1), squeeze=False, sharey=True, layout="constrained"
     )
     for axis, (caption, runs) in zip(axes[0], panels.items(), strict=True):
         styles = itertools.product(DASHES, COLOURS)
@@ -84,7 +84,9 @@ def over_iterations(
         else:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
-        axis.legend(frameon=False, fontsize=8.5, ncols=2 if len(runs) > 5 else 1)
+    names = [tuple(runs) for runs in panels.values()]
+    for axis in axes[0] if len(set(names)) > 1 else axes[0, -1:]:  # one legend is enough for equal names
+        legend_beside(axis)
     axes[0, 0].set_ylabel(ylabel)
     if title:
         figure.suptitle(title)
@@ -122,7 +124,7 @@ def bars(
         axis.xaxis.set_minor_formatter(NullFormatter())
     axis.spines[["top", "right"]].set_visible(False)
     if len(columns) > 1:
-        axis.legend(frameon=False, fontsize=9)
+        legend_beside(axis)
     return figure
 
 
@@ -173,5 +175,5 @@ def drift(paths: Mapping[str, pd.Series], title: str = "", floor: float = 1e-12)
     axis.set(yscale="log", ylim=(floor / 3, None), xlabel="iteration", title=title)
     axis.set_ylabel("difference of the two pictures\n(largest, over the largest grey level)")
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_beside(axis)
     return figure

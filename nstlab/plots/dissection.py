@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from nstlab.plots.transfers import CONTENT_COLOUR, LAYER_COLOURS, blank_axes, show
+from nstlab.plots.transfers import CONTENT_COLOUR, LAYER_COLOURS, blank_axes, legend_beside, show
 
 if TYPE_CHECKING:
     from nstlab.dissect import Reconstruction
@@ -47,7 +47,7 @@ def reconstruction_quality(found: Mapping[str, Reconstruction]) -> Figure:
         right.plot(record.losses / record.losses[0], color=colour, label=name, linewidth=1.4)
     right.set(title="How much of the loss is left", xlabel="iteration", ylabel="loss / loss of the noise", yscale="log")
     right.grid(alpha=0.25)
-    right.legend(frameon=False, fontsize=7.5, ncols=2)
+    legend_beside(right)
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -103,10 +103,10 @@ def _kernels(figure, card: FeatureCard) -> None:
     bar.ax.tick_params(labelsize=8)
 
 
-def png(figure: Figure, dpi: int = 80) -> bytes:
-    """A figure as the bytes of a PNG, for a widget; closes the figure."""
+def png(figure: Figure, dpi: int = 80, texts: Mapping[str, str] | None = None) -> bytes:
+    """A figure as the bytes of a PNG, for a widget, with `texts` inside, by keyword; closes the figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor(), metadata=texts)
     plt.close(figure)
     return buffer.getvalue()
 

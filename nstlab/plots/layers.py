@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 from nstlab.plots.transfers import LAYER_COLOURS, blank_axes, show
+from nstlab.terminal import number
 
 if TYPE_CHECKING:
     from nstlab.dissect import Comparison, LayerCard, Patch
@@ -164,7 +165,9 @@ def _values(axis: Axes, card: LayerCard) -> None:
     axis.set(title="How often each value occurs", xlabel="activation (grey levels)", ylabel="fraction of all values")
     axis.set_yscale("log")
     axis.locator_params(axis="x", nbins=4)
-    axis.legend(frameon=False, fontsize=8)
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, 10 * high)  # room for the legend above the values
+    axis.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
     _small(axis)
 
 
@@ -207,7 +210,7 @@ def _spectrum(axis: Axes, card: LayerCard) -> None:
     axis.plot(order[p > 1e-9], p[p > 1e-9], color="#6a4c93", linewidth=1.6)
     axis.axvline(max(s.entropy_rank, 1), color="#c1440e", linestyle="--", linewidth=1)
     axis.set(xscale="log", yscale="log", xlabel="eigenvalue, by size", ylabel="fraction of their sum")
-    axis.set_title(f"Effective rank (dashed): {s.entropy_rank:.3g}\n90 % in {s.ninety} of {len(p)} directions")
+    axis.set_title(f"Effective rank (dashed): {number(s.entropy_rank)}\n90 % in {s.ninety} of {len(p)} directions")
     _small(axis)
 
 
@@ -274,7 +277,7 @@ def comparison(record: Comparison, names: tuple[str, str]) -> Figure:
         for axis, feature in zip(axes[row, 1:], record.features, strict=True):
             pair = record.maps[feature]
             norm = scale(torch.cat([values.flatten() for values in pair]), record.layer.kind == "conv")
-            drawn = feature_map(axis, pair[row], f"#{feature}: mean {record.means[feature, row]:.3g}", norm)
+            drawn = feature_map(axis, pair[row], f"#{feature}: mean {number(record.means[feature, row])}", norm)
             if row:
                 bar = figure.colorbar(drawn, ax=axes[:, record.features.index(feature) + 1], location="bottom")
                 bar.ax.tick_params(labelsize=7)

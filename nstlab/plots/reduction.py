@@ -12,7 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from nstlab.plots.transfers import LAYER_COLOURS, blank_axes, show
+from nstlab.plots.transfers import LAYER_COLOURS, blank_axes, legend_beside, show
+from nstlab.terminal import number
 
 MARKS = "osD^vP*X<>"
 
@@ -42,8 +43,9 @@ def reduction_curves(table: pd.DataFrame, xs: Mapping[str, str]) -> Figure:
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("kept (whole network 100 %, untrained 0 %)")
     first.yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:.0f} %"))
-    for text, height in {"as good as the whole network": 1.0, "no better than untrained weights": 0.0}.items():
-        first.annotate(text, (0.02, height + 0.01), xycoords=("axes fraction", "data"), fontsize=8)
+    how = {"xycoords": ("axes fraction", "data"), "fontsize": 8}
+    first.annotate("as good as the whole network", (0.02, 1.01), **how)
+    first.annotate("no better than untrained weights", (0.99, -0.01), **how, ha="right", va="top")
     handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.suptitle("Higher is better, further left is smaller: which stays up longest towards the left?")
@@ -92,7 +94,7 @@ def tolerance(table: pd.DataFrame, ylabel: str, title: str) -> Figure:
     axis.set_xticks(places, table.index)
     axis.set(ylabel=ylabel, title=title)
     axis.grid(axis="y", alpha=0.25)
-    axis.legend(frameon=False, ncols=len(table.columns))
+    legend_beside(axis)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -108,7 +110,7 @@ def metric_ranks(table: pd.DataFrame, worse: Mapping[str, int], title: str = "")
     )
     image = axis.imshow(ranks, cmap="RdYlGn_r", vmin=1, vmax=len(table.columns), aspect="auto", alpha=0.75)
     for (row, column), value in np.ndenumerate(table.to_numpy(dtype=float)):
-        axis.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=9)
+        axis.text(column, row, number(value), ha="center", va="center", fontsize=9)
     axis.set_xticks(range(len(table.columns)), table.columns, fontsize=9)
     axis.set_yticks(range(len(table)), table.index, fontsize=9)
     axis.xaxis.tick_top()

@@ -17,12 +17,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.cluster.hierarchy import dendrogram
 
 from nstlab.plots.features import png
-from nstlab.plots.transfers import LAYER_COLOURS, plain, show
+from nstlab.plots.transfers import LAYER_COLOURS, legend_beside, plain, show
 
 PAPER, INK, FAINT = "#faf8f3", "#2b2926", "#8d877e"
 SHEET_DPI = 160
 GAP = 0.07  # inches between two pictures
 MARGIN = 0.55
+TILE = "row "  # before a picture's row, in the id of its axes
 
 
 def value_label(value: Any) -> str:
@@ -71,34 +72,34 @@ def sweep_sheets(
             [where.get((x, *([y] if down else []), *page)) for x in axes[across]]
             for y in (axes[down] if down else [None])
         ]
-        pictures = [[None if n is None else images[n] for n in row] for row in cells]
         turned = " · ".join(f"{name} {value_label(value)}" for name, value in zip(names[2:], page, strict=True))
-        sheet = _grid(pictures, (across, axes[across]), (down, axes[down]) if down else None)
+        sheet = _grid(cells, images, (across, axes[across]), (down, axes[down]) if down else None)
         sheet.header(title, turned, given or {}, note)
         yield sheet.figure
 
 
 def _grid(
-    pictures: list[list[torch.Tensor | None]],
+    cells: list[list[int | None]],
+    images: Sequence[torch.Tensor | None],
     across: tuple[str, Sequence[Any]],
     down: tuple[str, Sequence[Any]] | None,
 ) -> _Sheet:
-    """One page: pictures in rows and columns, with labels at the top and on the left."""
-    columns, rows = len(across[1]), len(pictures)
-    width, height = _cell(pictures, columns)
+    """One page: pictures in rows and columns, with labels at the top and on the left; cells: their numbers."""
+    columns, rows = len(across[1]), len(cells)
+    width, height = _cell([images[n] for row in cells for n in row if n is not None], columns)
     left, top = MARGIN + (1.0 if down else 0.2), 2.35
     sheet = _Sheet(left + columns * (width + GAP) + MARGIN, top + rows * (height + GAP) + 0.75)
     for column, value in enumerate(across[1]):
         x = left + column * (width + GAP) + width / 2
         sheet.text(x, top - 0.12, value_label(value), ha="center", va="bottom", size=_size(width))
     sheet.text(left, top - 0.5, f"{across[0]} →", ha="left", va="bottom", size=9, color=FAINT)
-    for row, line in enumerate(pictures):
+    for row, line in enumerate(cells):
         y = top + row * (height + GAP)
         if down:
             label = value_label(down[1][row])
             sheet.text(left - 0.14, y + height / 2, label, ha="right", va="center", size=_size(height))
-        for column, picture in enumerate(line):
-            sheet.picture(left + column * (width + GAP), y, width, height, picture)
+        for column, n in enumerate(line):
+            sheet.picture(left + column * (width + GAP), y, width, height, None if n is None else images[n], n)
     if down:
         sheet.text(left - 0.14, top - 0.12, f"{down[0]} ↓", ha="right", va="bottom", size=9, color=FAINT)
     return sheet
@@ -115,20 +116,20 @@ def _sequence(
     columns = min(len(images), max(4, round(len(images) ** 0.5 * 1.3)))
     lines = max(caption.count("\n") + 1 for caption in captions)
     rows = -(-len(images) // columns)
-    width, height = _cell([list(images)], columns)
+    width, height = _cell(images, columns)
     below = 0.17 * lines + 0.12
     sheet = _Sheet(2 * MARGIN + columns * (width + GAP), 2.1 + rows * (height + below) + 0.75)
     sheet.header(title, f"{len(images)} points", given, note)
     for n, (caption, picture) in enumerate(zip(captions, images, strict=True)):
         x, y = MARGIN + n % columns * (width + GAP), 2.1 + n // columns * (height + below)
-        sheet.picture(x, y, width, height, picture)
+        sheet.picture(x, y, width, height, picture, n)
         sheet.text(x, y + height + 0.05, caption, ha="left", va="top", size=7.5)
     return sheet.figure
 
 
-def _cell(pictures: list[list[torch.Tensor | None]], columns: int) -> tuple[float, float]:
+def _cell(pictures: Sequence[torch.Tensor | None], columns: int) -> tuple[float, float]:
     """Width and height of one picture in inches."""
-    aspects = [picture.shape[3] / picture.shape[2] for row in pictures for picture in row if picture is not None]
+    aspects = [picture.shape[3] / picture.shape[2] for picture in pictures if picture is not None]
     aspect = float(np.clip(np.median(aspects), 0.25, 4)) if aspects else 1.0
     width = float(np.clip(26 / columns, 0.45, 2.1))
     return (width, width / aspect) if aspect >= 1 else (width * aspect, width)
@@ -149,10 +150,14 @@ class _Sheet:
     def text(self, x: float, y: float, text: str, size: float = 10, color: str = INK, **how: Any) -> None:
         self.figure.text(x / self.width, 1 - y / self.height, plain(text), fontsize=size, color=color, **how)
 
-    def picture(self, x: float, y: float, width: float, height: float, picture: torch.Tensor | None) -> None:
+    def picture(
+        self, x: float, y: float, width: float, height: float, picture: torch.Tensor | None, n: int | None = None
+    ) -> None:
+        """A picture, or where it would stand; n: its row in the table, for `sheet_tiles`."""
         axis = self.figure.add_axes(
             (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
         )
+        axis.set_gid(None if n is None else f"{TILE}{n}")
         if picture is not None:
             show(axis, picture)  # in its own proportions, whatever the cell's are
             return
@@ -177,9 +182,19 @@ class _Sheet:
             right -= width + 0.2
 
 
-def sheet_png(figure: Figure) -> bytes:
-    """A contact sheet as the bytes of a PNG, sharp enough to print; closes the figure."""
-    return png(figure, SHEET_DPI)
+def sheet_tiles(figure: Figure) -> dict[int, tuple[float, float, float, float]]:
+    """Where a sheet's pictures stand: row of the table -> (left, top, right, bottom), as fractions of the sheet."""
+    tiles = {}
+    for axis in figure.axes:
+        if (axis.get_gid() or "").startswith(TILE):
+            place = axis.get_position(original=True)
+            tiles[int(axis.get_gid().removeprefix(TILE))] = (place.x0, 1 - place.y1, place.x1, 1 - place.y0)
+    return tiles
+
+
+def sheet_png(figure: Figure, texts: Mapping[str, str] | None = None) -> bytes:
+    """A contact sheet as the bytes of a PNG, sharp enough to print, with `texts` inside; closes the figure."""
+    return png(figure, SHEET_DPI, texts)
 
 
 def loss_surfaces(surfaces: Mapping[str, pd.DataFrame], across: str, down: str) -> Figure:
@@ -243,7 +258,7 @@ def trade_off(table: pd.DataFrame, along: str, lines: str | None = None) -> Figu
     axis.margins(x=0.12)  # room for the labels
     axis.grid(alpha=0.25)
     if lines:
-        axis.legend(frameon=False, title=lines, fontsize=9)
+        legend_beside(axis, lines)
     return figure
 
 
@@ -316,7 +331,7 @@ def knob_sensitivity(table: pd.DataFrame) -> Figure:
     right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.xaxis.set_major_formatter(FuncFormatter(lambda factor, _: f"{factor:g}"))
     right.xaxis.set_minor_formatter(NullFormatter())
-    right.legend(frameon=False)
+    legend_beside(right)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     return figure

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from nstlab.settings import Settings
@@ -86,7 +87,7 @@ def losses(history: pd.DataFrame, settings: Settings, layers: Sequence[str] | No
     history: as `Run.history`; settings: the run's, for the terms' weights; layers: some style layers (None: all).
     """
     layers = list(layers if layers is not None else settings.style_layers)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 3.8), layout="constrained")
     curve(left, history, history["total"], "total", TOTAL_COLOUR, linewidth=2.2)
     weights = [settings.term_weights(iteration) for iteration in history["iteration"]]
     colours = itertools.cycle(TERM_COLOURS)
@@ -98,9 +99,15 @@ def losses(history: pd.DataFrame, settings: Settings, layers: Sequence[str] | No
     right.set(title="Style loss by layer: which texture is learnt when", ylabel="style loss (grey levels⁴)")
     for axis in (left, right):
         axis.set(xlabel="iteration", yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
-        axis.legend(frameon=False, fontsize=9)
+        legend_beside(axis)
     return figure
+
+
+def legend_beside(axis: Axes, title: str | None = None) -> None:
+    """The legend on the right of an axis, where it hides nothing."""
+    axis.legend(frameon=False, fontsize=9, title=title, loc="upper left", bbox_to_anchor=(1.0, 1.02), borderaxespad=0.3)
 
 
 def curve(axis: Axes, history: pd.DataFrame, values: pd.Series, label: str, colour: str, **style: float) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nstlab import own
 from nstlab.decoding import profile_of
 from nstlab.images import picture_files
 from nstlab.network import weights_read_as, weights_sha256
@@ -36,6 +37,7 @@ class RunFolder:
         self.read_as = {role: value for role, value in read_as.items() if value is not None}
         self.sha256 = {role: sha256_of(path) for role, path in pictures.items()}
         self.sha256["weights"] = weights_sha256(settings.weights)
+        self.sha256 |= {name: own.sha256(reference) for name, reference in settings.code.items()}
         self.id = run_id(settings, self.sha256, self.read_as)
         styles = "_".join(path.stem for role, path in pictures.items() if re.fullmatch(r"style(_\d+)?", role))
         self.folder = out_folder(out) / f"{_slug(pictures['content'].stem)}-{_slug(styles)}-{self.id}"
@@ -44,6 +46,11 @@ class RunFolder:
     def manifest(self) -> dict[str, Any]:
         """run.json as a dict, empty if it is missing or damaged. See `read_manifest`."""
         return read_manifest(self.folder / "run.json")
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The SHA-256 of the user's own files that the settings name, by setting."""
+        return {name: self.sha256[name] for name in self.settings.code if name in self.sha256}
 
     @property
     def stored(self) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from nstlab import own
 from nstlab.errors import RunError
 from nstlab.network import VGG19, choose_device, nnpack
 from nstlab.reduction import cost
@@ -31,6 +32,7 @@ def run_id(settings: Settings, sha256: dict[str, str], read_as: dict[str, str]) 
     """
     by_bytes = {*sha256, "content_masks", "style_masks"}
     shaping = {name: value for name, value in settings.changed().items() if knob(name).shapes and name not in by_bytes}
+    shaping |= {name: own.parts(reference)[1] for name, reference in settings.code.items()}  # the file by its bytes
     if settings.style_weights is not None:
         shaping["style_weights"] = settings.proportions
     if len(set(settings.proportions)) == 1:

@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.images import iteration_inside, load_image, read_settings, save_image
 from nstlab.interrupts import noted_interrupts
@@ -31,6 +32,7 @@ from nstlab.runs.folder import RunFolder
 from nstlab.runs.history import last_row, read_history
 from nstlab.runs.writer import Writer, begin_branch, one_line_errors
 from nstlab.settings import Settings
+from nstlab.terminal import number, progress_stream
 
 SETTLED = ("complete", "stopped")
 """The states in which a finished process leaves a run; any other is repaired when the run resumes."""
@@ -160,10 +162,11 @@ class Run(RunFolder):
             for step in computed:
                 if bar is None:  # a refused run shows no bar
                     total = self.settings.iterations
-                    bar = tqdm(initial=step.iteration, total=total, unit="it", desc="transfer", disable=not progress)
+                    shape = {"unit": "it", "desc": "transfer", "file": progress_stream()}
+                    bar = tqdm(initial=step.iteration, total=total, disable=not progress, **shape)
                     shown.enter_context(bar)
+                bar.set_postfix_str(f"loss {number(step.losses['total'], 4)}", refresh=False)
                 bar.update(step.iteration - bar.n)
-                bar.set_postfix_str(f"loss {step.losses['total']:.4g}")
                 if presses:
                     break
         if presses:
@@ -202,6 +205,9 @@ class Run(RunFolder):
             return
         self._begin_where_it_branches()
         objective, x = ready or set_up(self.settings)
+        for name, reference in self.settings.code.items():
+            if own.sha256(reference) != self.sha256[name]:
+                raise RequestError(f"{own.parts(reference)[0]} has changed since this run was made: make it again")
         whole = self._whole_until()
         if whole is None or whole < self.settings.iterations:
             yield from self._go_on(objective, x.detach().clone().requires_grad_())
@@ -236,7 +242,7 @@ class Run(RunFolder):
         with self.locked(), one_line_errors(self.folder):
             for step in steps(objective, x, make_optimizer(x, self.settings), self.settings):
                 if step.iteration == wanted:
-                    save_image(step.image, self.frame_path(wanted), self.settings.of_picture(wanted))
+                    save_image(step.image, self.frame_path(wanted), self.settings.of_picture(wanted), self.code)
                 yield step
 
     @contextmanager

@@ -95,7 +95,7 @@ class Writer:
             write_whole(frame, read_regular(result))
 
     def _save(self, image: torch.Tensor, path: Path, iteration: int) -> None:
-        save_image(image, path, self.run.settings.of_picture(iteration))
+        save_image(image, path, self.run.settings.of_picture(iteration), self.run.code)
 
     def record(self, step: Step) -> bool:
         """Append the step's row and store its frame; returns False for a step that is stored already."""

@@ -6,6 +6,9 @@
     execution.py  all points on Dask: workers, threads, Ctrl-C, deaths
     progress.py   what is shown meanwhile
     outcome.py    out/sweeps/<name>/: writing and reading the table
+    grid.py       the runs that are done, along one or two knobs
+    sheet.py      the contact sheet as HTML, to click on
+    page.py       an executed notebook as a page to read
     report.py     the contact sheet and the HTML report
     command.py    `nstlab sweep`
 
@@ -14,7 +17,9 @@ A point is Settings -> Run, so it has the same id and folder as anywhere. It is 
 """
 
 from nstlab.metrics import distances
+from nstlab.sweeps.grid import Grid
 from nstlab.sweeps.notebook import notebook_parameters, run_notebook
 from nstlab.sweeps.outcome import Outcome, load, sensitivity
 from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
 from nstlab.sweeps.results import store_results, stored_results, strength, technique
+from nstlab.sweeps.sheet import clickable_sheet

@@ -20,6 +20,7 @@ from nstlab.runs import last_row, read_manifest
 from nstlab.sweeps.execution import Resources, resources, run_points
 from nstlab.sweeps.outcome import load, made_with, write_as_run, write_outcome
 from nstlab.sweeps.plan import Plan, Point, make_plan
+from nstlab.sweeps.progress import doing
 from nstlab.sweeps.results import store_results
 from nstlab.terminal import duration, say
 
@@ -62,7 +63,7 @@ def sweep(
             if pending:
                 failures, interrupted = run_points(plan, pending, use, scheduler)
         finally:  # also if the scheduler is lost
-            with _written(plan):
+            with _written(plan), doing("writing   the table"):
                 table = write_outcome(plan, failures)
         done = int((table["state"] == "done").sum())
         if done and not interrupted:
@@ -143,13 +144,17 @@ def _leave(plan: Plan, report: bool) -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     outcome = load(plan.folder)
     try:
-        for path in write_contact_sheets(outcome):
+        with doing("drawing   the contact sheet"):
+            sheets = write_contact_sheets(outcome)
+        for path in sheets:
             say(f"pictures  {path}")
     except Exception as error:  # the points are computed: failing to draw a sheet must not fail the sweep
         reason = " ".join((str(error) or type(error).__name__).split())
         say(f"nstlab: the contact sheet could not be made: {reason}", err=True)
     if report:
-        say(f"report    {write_report(outcome)}")
+        with doing("writing   the report: notebook 10 is run on this sweep"):
+            page = write_report(outcome)
+        say(f"report    {page}")
 
 
 @contextmanager

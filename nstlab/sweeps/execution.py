@@ -22,7 +22,7 @@ from nstlab.interrupts import noted_interrupts
 from nstlab.network import choose_device
 from nstlab.sweeps.plan import Plan, Point
 from nstlab.sweeps.point import Task, compute_point, stop_points
-from nstlab.sweeps.progress import Progress
+from nstlab.sweeps.progress import Progress, doing
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -244,9 +244,10 @@ def _connected(resources: Resources, scheduler: str | None) -> Iterator[Client]:
         try:
             yield client
         finally:  # all is computed or stopped by now: an error while closing is not the sweep's
-            for ending in (client, cluster):
-                with suppress(OSError, RuntimeError):  # a TimeoutError is an OSError
-                    ending.close(timeout=CLOSING)
+            with doing("closing   the workers"):
+                for ending in (client, cluster):
+                    with suppress(OSError, RuntimeError):  # a TimeoutError is an OSError
+                        ending.close(timeout=CLOSING)
 
 
 @contextmanager

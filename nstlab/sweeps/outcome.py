@@ -20,15 +20,16 @@ import pandas as pd
 import torch
 import yaml
 
+from nstlab import own
 from nstlab.errors import RequestError, unknown
-from nstlab.evaluation import Judge, unreduced
+from nstlab.evaluation import METRICS, Judge, Metric, unreduced
 from nstlab.images import load_image
 from nstlab.metrics import similarity
 from nstlab.runs import FIRST_COLUMNS, Run, read_history
 from nstlab.settings import Settings, names_where
 from nstlab.storage import out_folder, read_regular, sha256_of, write_whole
 from nstlab.sweeps.notebook import read_mark
-from nstlab.sweeps.plan import MOST_YAML, Plan, Point
+from nstlab.sweeps.plan import MOST_YAML, Plan, Point, judges
 
 LOSSES = ("total", "content", "style")  # in every table
 NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_seconds", "run", "path", "picture")
@@ -39,13 +40,14 @@ class Outcome:
     """A sweep that has run.
 
     table: one row per point, as in table.csv; axes: parameter -> its values in order, for those that vary;
-    folder: out/sweeps/<name>.
+    folder: out/sweeps/<name>; store_at: the iterations that --store keeps (empty: each run's last).
     """
 
     name: str
     table: pd.DataFrame
     axes: dict[str, list[Any]]
     folder: Path
+    store_at: tuple[int, ...] = ()
 
     @property
     def out(self) -> Path:
@@ -88,7 +90,8 @@ def load(name: str | Path, out: str | Path | None = None) -> Outcome:
             hint = unknown("sweep", str(name), known) if known else f"no sweep {str(name)!r} has run"
             raise RequestError(f"{hint}; `nstlab sweep {Path(name).name}` runs it")
     try:
-        return Outcome(folder.name, _read_table(folder / "table.csv"), _read_axes(folder), folder)
+        axes, store_at = _read_axes(folder)
+        return Outcome(folder.name, _read_table(folder / "table.csv"), axes, folder, store_at)
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(f"{folder} is damaged ({reason}): `nstlab sweep` restores it") from None
@@ -114,9 +117,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_axes(folder: Path) -> dict[str, list[Any]]:
-    axes = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))["made_with"]["axes"]
-    return {str(name): [cell(value) for value in values] for name, values in axes.items()}
+def _read_axes(folder: Path) -> tuple[dict[str, list[Any]], tuple[int, ...]]:
+    """What varies, and the iterations to store, from sweep.yaml."""
+    content = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))
+    axes = {str(name): [cell(value) for value in values] for name, values in content["made_with"]["axes"].items()}
+    return axes, tuple(map(int, content.get("store_at", ())))
 
 
 def cell(value: Any) -> Any:
@@ -179,13 +184,14 @@ def content_similarity(run: Run) -> float:
     return round(similarity(run.result, load_image(run.settings.content, run.settings.size)), 4)
 
 
-def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with `nstlab.evaluation`'s metrics and each network's cost, as `eval_style_error` and so on.
+def with_evaluation(plan: Plan, table: pd.DataFrame, metrics: dict[str, Metric] = METRICS) -> pd.DataFrame:
+    """The table with `nstlab.evaluation`'s metrics, or these, as `eval_style_error` and so on, and each
+    network's cost.
 
     It takes a second or two per point. It is done here, not in the points' notebooks, to load the judge once per pair
     of pictures. Distances to the unreduced result are empty if that is not a point of the sweep.
     """
-    judges: dict[str, Judge] = {}
+    loaded: dict[str, Judge] = {}
     pictures = {
         row["run"]: load_image(plan.out / row["picture"], size=None) for _, row in table.iterrows() if row["picture"]
     }
@@ -196,12 +202,12 @@ def with_evaluation(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
             continue
         settings = unreduced(point.settings)
         ours = {name: getattr(settings, name) for name in names_where(judged=True)}
-        if repr(ours) not in judges:
-            judges[repr(ours)] = Judge(settings)
-        judge = judges[repr(ours)]
+        if repr(ours) not in loaded:
+            loaded[repr(ours)] = Judge(settings)
+        judge = loaded[repr(ours)]
         judge.settings = settings  # which may differ in k_S
         whole = [other.run.id for other in plan.points if other.settings == settings and other.run.id in pictures]
-        found = judge.judge(pictures[point.run.id], pictures[whole[0]] if whole else None)
+        found = judge.judge(pictures[point.run.id], pictures[whole[0]] if whole else None, metrics)
         network = point.run.manifest.get("network", {})
         costs = {f"network_{name}": network.get(name) for name in ("parameters", "multiply_adds", "coded_bytes")}
         rows.append({f"eval_{name}": value for name, value in found.items()} | costs)
@@ -222,8 +228,8 @@ def history_row(path: Path, iteration: int) -> dict[str, float]:
 def write_outcome(plan: Plan, failures: dict[str, str]) -> pd.DataFrame:
     """Write table.csv and failures.csv; returns the table. failures: run id -> error."""
     table = make_table(plan, failures)
-    if plan.content.get("evaluate"):
-        table = with_evaluation(plan, table)
+    if asked := judges(plan.content):
+        table = with_evaluation(plan, table, asked)
     _write_csv(table, plan.folder / "table.csv")
     failed = [
         {
@@ -248,7 +254,7 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
     """
     settings = plan.points[0].settings.model_dump(mode="json")
     fixed = {name: settings.get(name, value) for name, value in plan.content["fixed"].items()}
-    kept = {key: plan.content[key] for key in ("evaluate", "grid", "points") if key in plan.content}
+    kept = {key: plan.content[key] for key in ("evaluate", "store_at", "grid", "points") if key in plan.content}
     made_with = {
         **{package: version(package) for package in ("nstlab", "torch", "papermill", "dask")},
         "python": platform.python_version(),
@@ -256,9 +262,17 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
         "notebook_sha256": sha256_of(plan.notebook),
         "axes": plan.axes,
     }
+    named = [name for name in _listed(plan.content.get("evaluate")) if own.is_own(name)]
+    named += [reference for point in plan.points for reference in point.settings.code.values()]
+    if named:
+        made_with["code_sha256"] = {reference: own.sha256(reference) for reference in dict.fromkeys(named)}
     content = {"name": plan.name, "notebook": plan.content["notebook"], "fixed": fixed, **kept, "made_with": made_with}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
     write_whole(plan.folder / "sweep.yaml", text.encode())
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def made_with(folder: Path) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from typing import Any
 
 import yaml
 
+from nstlab import own
 from nstlab.decoding import ENDINGS
 from nstlab.errors import Contradiction, RequestError, unknown
+from nstlab.evaluation import METRICS, Metric, metric_of
 from nstlab.images import load_pictures
 from nstlab.layers import layer_names
+from nstlab.optimise import check_code
 from nstlab.runs import Run, run_id
 from nstlab.settings import Settings
 from nstlab.storage import home, out_folder, read_regular
@@ -27,7 +30,7 @@ MOST_POINTS = 10_000  # without --yes
 MOST_YAML = 1 << 20  # bytes of a sweep's file
 MOST_VALUES = 200_000  # in it, counting each use of an alias
 DEEPEST = 12  # nested lists and tables
-KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "made_with")
+KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "store_at", "made_with")
 ONCE = "explore"
 """A notebook's parameter that says whether it also computes runs other than its own.
 
@@ -113,6 +116,7 @@ def make_plan(
     """
     path = _find(file)
     content = _read(path)
+    content = _from_folder(content, path.parent)
     faults = _expand(content) + _shape_faults(content)
     if faults:
         raise Faults(faults)
@@ -232,6 +236,15 @@ def _expand(content: dict[str, Any]) -> list[str]:
     return faults
 
 
+def _from_folder(value: Any, folder: Path) -> Any:
+    """The content of a sweep's file, with all references to code of one's own made absolute from its folder."""
+    if isinstance(value, dict):
+        return {key: _from_folder(part, folder) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_from_folder(part, folder) for part in value]
+    return own.absolute(value, folder) if own.is_own(value) else value
+
+
 def _notebook(name: str, file: Path) -> Path:
     """A sweep's notebook: one in notebooks/, or a path; a relative one starts from the sweep's file."""
     ours = home() / "notebooks" / name
@@ -246,8 +259,15 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
     name = content.get("name", "sweep")
     if not isinstance(name, str) or not name or Path(name).name != name or name.startswith("."):
         faults.append(f"name: {str(name)[:80]!r} cannot be a folder's name")
-    if not isinstance(content.get("evaluate", False), bool):
-        faults.append("`evaluate:` is true or false: whether the table has nstlab.evaluation's metrics")
+    try:
+        judges(content)
+    except RequestError as error:
+        faults.append(f"evaluate: {error}")
+    at = content.get("store_at", [0])
+    if not isinstance(at, list) or not at or not all(type(k) is int and k >= 0 for k in at):
+        faults.append("`store_at:` must be a list of iterations: --store keeps their losses and pictures")
+    elif "store_at" in content and content.get("evaluate"):
+        faults.append("`store_at:` and `evaluate:` exclude each other: only last pictures are evaluated")
     if not isinstance(content["fixed"], dict):
         faults.append("`fixed:` must be NAME: VALUE pairs")
     if ("grid" in content) == ("points" in content):
@@ -266,6 +286,21 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
         if not isinstance(points, list) or not points or not all(isinstance(point, dict) for point in points):
             faults.append("`points:` must be a list of at least one {NAME: VALUE, ...}")
     return faults
+
+
+def judges(content: dict[str, Any]) -> dict[str, Metric]:
+    """The metrics that a sweep's table has, by name: all (`evaluate: true`), none, or those that its file lists.
+
+    Raises RequestError for an unknown name or, of one's own, one that cannot be read.
+    """
+    asked = content.get("evaluate", False)
+    if isinstance(asked, bool):
+        return METRICS if asked else {}
+    if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
+        raise RequestError("true, false, or a list of metrics and of path/to/mine.py:name")
+    for name in asked:
+        own.trust(name)
+    return dict(metric_of(name) for name in asked)
 
 
 def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -365,10 +400,10 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
     numbers: dict[str, int] = {}
     for number, varied in enumerate(_combinations(content), start=1):
         merged = parameters | content["fixed"] | varied
-        own = {name: value for name, value in merged.items() if name in Settings.model_fields}
-        others = {name: value for name, value in merged.items() if name not in own and name != "out"}
+        known = {name: value for name, value in merged.items() if name in Settings.model_fields}
+        others = {name: value for name, value in merged.items() if name not in known and name != "out"}
         try:
-            settings = Settings(**own)
+            settings = Settings(**known)
             run = make.run(settings)
         except RequestError as error:
             faults.setdefault(str(error), f"point {number}: {error}")
@@ -407,9 +442,10 @@ class _RunMaker:
         self.loaded: set[tuple[str, int]] = set()
 
     def run(self, settings: Settings) -> Run:
-        files = (*settings.files.items(), settings.weights, settings.weights_format)
+        files = (*settings.files.items(), *settings.code.items(), settings.weights, settings.weights_format)
         if (files, settings.size, settings.style_size) not in self.loaded:
             load_pictures(settings.with_(scales=1))  # refuses a damaged or too narrow one
+            check_code(settings)
             self.loaded.add((files, settings.size, settings.style_size))
         if files not in self.first:
             self.first[files] = Run(settings, self.out)

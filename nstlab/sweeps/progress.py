@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from nstlab.runs import Run, last_row
@@ -12,6 +14,8 @@ from nstlab.sweeps.plan import Point
 from nstlab.terminal import duration, printable
 
 MOST_LINES = 12  # running points shown individually
+LAST = 3  # points that are named when nothing else is left
+FINISHING = "finishing its notebook"  # a point whose iterations are done
 SECONDS_BETWEEN = {True: 0.5, False: 60.0}  # updates, on a terminal and in a log
 
 
@@ -68,7 +72,7 @@ class Progress:
             return
         self.shown_at = now
         if not self.terminal:
-            print(self._whole(now), file=self.out, flush=True)
+            print(f"{self._whole(now)}{printable(self._last())}", file=self.out, flush=True)
             return
         lines = [self._whole(now)]
         running = [self.points[name] for name in list(self.running)]
@@ -97,12 +101,39 @@ class Progress:
         part = done / wanted if wanted else len(self.states) / max(len(self.points), 1)
         known = part > 0.01
         left = f"{duration((now - self.began_at) * (1 - part) / part)} left" if known else "time left: not known yet"
+        left = "all iterations are computed" if part >= 1 else left
         over = f"{len(self.states)} of {len(self.points)} points, {len(self.running)} running"
         return f"{bar(part)} {part:4.0%}  {over}, {left}"
 
+    def _last(self) -> str:
+        """The points that the sweep waits for, once only few are left and all of them run."""
+        left = {name: point for name, point in self.points.items() if name not in self.states}
+        if not left or len(left) > LAST or set(left) - set(self.running):
+            return ""
+        named = [f"{point.label}{f' ({FINISHING})' if _is_painted(point) else ''}" for point in left.values()]
+        return f"; waiting for {len(left)} run{'' if len(left) == 1 else 's'}: {', '.join(named)}"
+
     def _one(self, point: Point) -> str:
         wanted, reached = point.settings.iterations, reached_by(point.run)
-        return f"  {bar(reached / wanted if wanted else 1, 12)} {reached:5} of {wanted}  {point.label}"
+        state = f", {FINISHING}" if _is_painted(point) else ""
+        return f"  {bar(reached / wanted if wanted else 1, 12)} {reached:5} of {wanted}  {point.label}{state}"
+
+
+def _is_painted(point: Point) -> bool:
+    return reached_by(point.run) >= point.settings.iterations > 0
+
+
+@contextmanager
+def doing(what: str, out: TextIO | None = None) -> Iterator[None]:
+    """Say what is done meanwhile: on a terminal for as long as it takes, in a log as a line."""
+    out = out or sys.stdout
+    terminal = out.isatty()
+    print(printable(what), file=out, end="" if terminal else "\n", flush=True)
+    try:
+        yield
+    finally:
+        if terminal:
+            print("\r\x1b[K", file=out, end="", flush=True)
 
 
 def bar(part: float, width: int = 24) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
-import logging
+import json
 import re
+import shlex
 from pathlib import Path
 
+import nbformat
+
 from nstlab import plots
-from nstlab.errors import RequestError
 from nstlab.images import load_image, load_styles, side_by_side
 from nstlab.storage import home, write_whole
 from nstlab.sweeps.notebook import execute
 from nstlab.sweeps.outcome import Outcome
-from nstlab.sweeps.plan import shown
+from nstlab.sweeps.page import as_html
+from nstlab.sweeps.plan import as_code, shown
+from nstlab.sweeps.sheet import TILES, clickable_sheet, knobs_in_words
 
 NOTEBOOK = "10_reading_a_sweep.ipynb"
 
@@ -41,7 +46,11 @@ def write_contact_sheets(outcome: Outcome) -> list[Path]:
     sheets = plots.sweep_sheets(outcome.table, outcome.axes, outcome.pictures(), given, title, note)
     for number, figure in zip(itertools.count(1), sheets, strict=False):
         paths.append(outcome.folder / ("contact_sheet.png" if number == 1 else f"contact_sheet-{number}.png"))
-        write_whole(paths[-1], plots.sheet_png(figure))
+        tiles = {
+            outcome.table["run"].iloc[row]: [round(side, 4) for side in box]
+            for row, box in plots.sheet_tiles(figure).items()
+        }
+        write_whole(paths[-1], plots.sheet_png(figure, {TILES: json.dumps(tiles)}))
     for path in old - set(paths):  # from a grid with more pages
         path.unlink()
     return paths
@@ -55,20 +64,57 @@ def write_report(outcome: Outcome) -> Path:
     given = {"sweep": outcome.name, "out": str(outcome.out)}
     execute(home() / "notebooks" / NOTEBOOK, outcome.folder, given)
     path = outcome.folder / "report.html"
-    write_whole(path, as_html(outcome.folder / "notebook.ipynb").encode())
+    book = nbformat.read(outcome.folder / "notebook.ipynb", as_version=4)
+    write_whole(path, as_html(about(outcome, book)).encode())
     return path
 
 
-def as_html(notebook: Path) -> str:
-    """An executed notebook as one self-contained page. Raises RequestError if it still needs a network."""
-    from nbconvert import HTMLExporter
+def about(outcome: Outcome, book: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Notebook 10, executed on a sweep, as a report of that sweep: its title, its sheet with links, its figures' texts.
 
-    exporter = HTMLExporter(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    for name in ("mathjax_url", "require_js_url", "jquery_url"):  # each would be fetched when the page opens
-        setattr(exporter, name, "")
-    logging.getLogger("traitlets").setLevel(logging.ERROR)  # or it complains about pictures without alternative text
-    page, _ = exporter.from_filename(str(notebook))
-    page = re.sub(r"<script[^>]*\bsrc=[^>]*>\s*</script>", "", page)
-    if re.search(r"<(script|link|img)[^>]*\b(src|href)=[\"']?(https?:)?//", page):
-        raise RequestError(f"{notebook} shows something that an offline page cannot contain")
-    return page
+    The page stands in the sweep's folder.
+    """
+    book.metadata["title"] = f"{outcome.name}: {' × '.join(outcome.axes)}"
+    book.cells[0].source = _top(outcome, book.cells[0].source)
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if 'class="nst-sheet"' in data.get("text/html", ""):
+                data["text/html"] = clickable_sheet(outcome, beside=outcome.folder).data
+            elif "image/png" in data:
+                output.metadata["image/png"] = {"alt": alternative(outcome, cell)}
+    return book
+
+
+def _top(outcome: Outcome, cell: str) -> str:
+    """The first cell: what was swept, in place of what the notebook says of itself, and the notebook's question."""
+    states = ", ".join(f"{count} {state}" for state, count in outcome.table["state"].value_counts().items())
+    settings = outcome.example()
+    knobs = "; ".join(
+        f"{as_code(name)}: {', '.join(as_code(shown(value)) for value in values)}"
+        for name, values in outcome.axes.items()
+    )
+    question = re.search(r"^\*\*The question:\*\* .+$", cell, re.M)
+    return "\n\n".join(
+        [
+            f"# The sweep {as_code(outcome.name)}: {' × '.join(map(as_code, outcome.axes))}",
+            f"{len(outcome.table)} runs ({states}), up to iteration {settings.iterations}, over {knobs}.",
+            f"The table, the contact sheet and the settings of all runs stand beside this page, in "
+            f"[table.csv](table.csv), [contact_sheet.png](contact_sheet.png) and [sweep.yaml](sweep.yaml); "
+            f"{as_code(f'nstlab sweep {shlex.quote(outcome.name)}')} computes what is missing.",
+            question[0] if question else "",
+        ]
+    )
+
+
+def alternative(outcome: Outcome, cell: nbformat.NotebookNode) -> str:
+    """A text that stands in for a cell's figure: what kind of figure it is, and what the run of the cell printed.
+
+    The kind is the first line of the docstring of the function in `nstlab.plots` that draws it.
+    """
+    named = re.findall(r"\bplots\.(\w+)", cell.source)
+    drawn = [getattr(plots, name, None) for name in named]
+    kinds = [inspect.getdoc(one).splitlines()[0] for one in drawn if inspect.isfunction(one) and inspect.getdoc(one)]
+    printed = [" ".join(output.text.split()) for output in cell.outputs if output.get("name") == "stdout"]
+    swept = f"Sweep {outcome.name}, {knobs_in_words(outcome.axes)}."
+    return " ".join([*kinds[-1:], *printed, swept])

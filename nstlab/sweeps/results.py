@@ -1,6 +1,7 @@
 """notebooks/results/: small tables and pictures of sweeps for notebooks to read, so that no reader has to wait.
 
-<name>.csv   one row per point: what varies, the losses, the evaluation, the cost; no times of day, no paths
+<name>.csv   one row per point: what varies, the losses, the evaluation, the cost; no times of day, no paths.
+             With `store_at: [20, 200]` in the sweep's file, one row for each of these iterations of each point
 <name>.jpg   each row's picture, in the table's order, row by row, in a grid of equal tiles (each at its top left)
 `nstlab sweep <name> --threads 1 --store` writes both.
 """
@@ -31,12 +32,14 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     RequestError if a point has no picture.
     """
     folder = folder or home() / "notebooks" / "results"
-    table = outcome.table
-    wanted = [*outcome.axes, *(name for name in table if name.startswith(("loss_", "eval_", "network_"))), "seconds"]
-    wanted += [name for name in ("iterations", "size", "content", "style", "k_S") if name not in wanted]
-    images = outcome.pictures()
+    at = outcome.store_at
+    table, images = _on_the_way(outcome) if at else (outcome.table, outcome.pictures())
     if any(image is None for image in images):
         raise RequestError(f"{outcome.name} is not complete: `nstlab sweep {outcome.name}` runs what is missing")
+    wanted = [*outcome.axes, *(["iteration"] if at else [])]
+    wanted += [name for name in table if name.startswith(("loss_", "eval_", "network_"))]
+    wanted += ["seconds"] if at or "eval_content_ssim" in table else ["ssim_content", "seconds"]
+    wanted += [name for name in ("iterations", "size", "content", "style", "k_S") if name not in wanted]
     text = io.StringIO()
     shapes = [image.shape[2:] for image in images]
     if len(set(shapes)) > 1:
@@ -55,6 +58,23 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     for path, data in zip(paths, (text.getvalue().encode(), buffer.getvalue()), strict=True):
         write_whole(path, data)
     return paths
+
+
+def _on_the_way(outcome: Outcome) -> tuple[pd.DataFrame, list[torch.Tensor]]:
+    """The rows of a sweep's table at each of the iterations that it stores, with the losses and the picture there.
+
+    Raises RequestError for an iteration that no frame was stored at.
+    """
+    rows, images = [], []
+    for _, row in outcome.table.iterrows():
+        run = outcome.run(row)
+        history = run.history.set_index("iteration")
+        losses = history.drop(columns="seconds").add_prefix("loss_")
+        for iteration in outcome.store_at:
+            images.append(run.frame(iteration))
+            there = {"iteration": iteration, "seconds": history.loc[iteration, "seconds"]}
+            rows.append(row.to_dict() | losses.loc[iteration].to_dict() | there)
+    return pd.DataFrame(rows), images
 
 
 def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:

@@ -1,5 +1,7 @@
 """Notebook 04 from a fresh kernel, and what make run does with it."""
 
+import base64
+import io
 import json
 import sys
 
@@ -27,6 +29,10 @@ def test_with_an_unusual_picture_and_every_kind_of_parameter(tmp_path, monkeypat
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
     figures = [o for cell in executed.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
     assert len(figures) >= 5
+    for figure in figures:  # on a card of their own: readable in JupyterLab's dark theme, too
+        assert Image.open(io.BytesIO(base64.b64decode(figure["data"]["image/png"]))).getpixel((0, 0))[3] == 255
+    streams = [o for cell in executed.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
+    assert {o.name for o in streams if "transfer:" in o.text} == {"stdout"}  # JupyterLab paints the other one pink
     again = lab.Run(lab.Settings(**values), tmp_path / "out")
     assert again.folder == run.folder
 

@@ -94,6 +94,14 @@ def test_the_folder_of_runs_is_not_printed(make_book):
     assert [cell.source for cell in ready.cells] == ["# Parameters\nsize = 64", own.source]
 
 
+def test_a_progress_bar_is_printed_as_it_was_at_the_end(make_book):
+    texts = ["before\n", "\rtransfer: 0%", "\rtransfer: 50%", "\rtransfer: 100%\n", "after\n"]
+    outputs = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in texts]
+    cell = nbformat.v4.new_code_cell("run.advance()", outputs=outputs)
+    ready = make_book.ready_for_print(nbformat.v4.new_notebook(cells=[cell]), set())
+    assert [output.text for output in ready.cells[0].outputs] == ["before\ntransfer: 100%\nafter\n"]
+
+
 @pytest.mark.parametrize("kind", ["GOOD", "SMALL"])
 def test_the_book_asks_for_parameters_that_notebooks_have(make_book, kind):
     wanted = getattr(make_book, kind)

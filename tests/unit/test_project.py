@@ -21,8 +21,10 @@ from nstlab.sweeps import notebook_parameters
 ROOMS = [
     "errors",
     "terminal",
+    "formulas",
     "layers",
     "knobs",
+    "own",
     "values",
     "settings",
     "interrupts",

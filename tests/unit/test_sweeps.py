@@ -1,5 +1,6 @@
 """Sweeps before and after they run: the file and its faults, the plan, the table. No kernel is started here."""
 
+import io
 import itertools
 import json
 import time
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import nstlab as lab
 from nstlab import plots, runs, sweeps
@@ -24,8 +26,8 @@ from nstlab.sweeps.execution import resources
 from nstlab.sweeps.notebook import read_mark, write_mark
 from nstlab.sweeps.outcome import cell, history_row, write_as_run, write_outcome
 from nstlab.sweeps.point import environment
-from nstlab.sweeps.progress import Progress, reached_by
-from nstlab.sweeps.report import as_html, write_contact_sheets
+from nstlab.sweeps.progress import Progress, doing, reached_by
+from nstlab.sweeps.report import write_contact_sheets
 
 GOOD = {
     "notebook": "04_vanilla_transfer.ipynb",
@@ -256,6 +258,26 @@ def test_the_table_has_a_row_a_point_and_a_column_a_parameter(write, tmp_path):
     assert (again.name, [p.run.id for p in again.points]) == (plan.name, [p.run.id for p in plan.points])
 
 
+def test_a_sweep_says_at_which_iterations_its_results_are_stored(write, tmp_path):
+    plan = sweeps.make_plan(write(store_at=[2, 6]), out=tmp_path)
+    pretend(plan, 6, kept=[2])
+    plan.folder.mkdir(parents=True)
+    write_as_run(plan, {"workers": 1, "threads": 1})
+    write_outcome(plan, {})
+    paths = sweeps.store_results(sweeps.load("mine", tmp_path), tmp_path)
+    table = pd.read_csv(paths[0])
+    assert table["iteration"].tolist() == [2, 6] * 6 and table["init"].tolist()[:3] == ["white", "white", "content"]
+    assert table["loss_style"].tolist() == pytest.approx([1 / 3, 1 / 7] * 6, rel=1e-5)
+    assert table["seconds"].tolist() == [0.2, 0.6] * 6 and set(table["iterations"]) == {6}
+    assert Image.open(paths[1]).size == (sweeps.results.COLUMNS * 48, 2 * 48)  # twelve tiles
+    plan.points[0].run.frame_path(2).unlink()
+    with pytest.raises(lab.RequestError, match="no frame at iteration 2"):
+        sweeps.store_results(sweeps.load("mine", tmp_path), tmp_path)
+    for wrong in ([], 3, ["2"], [True]):
+        assert "`store_at:` must be" in faults_of(write(store_at=wrong))[0]
+    assert "exclude each other" in faults_of(write(store_at=[2], evaluate=True))[0]
+
+
 def test_failures_and_missing_points_are_rows_too(write, tmp_path):
     plan = sweeps.make_plan(write(), out=tmp_path)
     plan.folder.mkdir(parents=True)
@@ -420,8 +442,44 @@ def test_progress_in_a_log(write, tmp_path, capsys):
         progress.show()
     said = capsys.readouterr().out.splitlines()
     assert said[0].strip() == "a worker died: k_S=10 init=white resumes at iteration 3"
+    assert "waiting" not in said[2]  # five points have not begun
     assert said[1] == "failed    1 of 6: k_S=10 init=white, it broke"
     assert "1 of 6 points, 0 running" in said[2] and "\x1b" not in "".join(said)
+
+
+def test_at_its_end_progress_names_what_it_waits_for(write, tmp_path, capsys):
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    first, last = plan.points[0], plan.points[-1]
+    first.run.folder.mkdir(parents=True)
+    (first.run.folder / "history.csv").write_text("iteration,seconds,total\n0,0.0,9.0\n6,1.5,2.0\n")
+    with Progress(plan.points) as progress:
+        for point in (first, last):
+            progress.began({"run": point.run.id, "iteration": None})
+        for point in plan.points[1:-1]:
+            progress.ended(point, {"state": "done"})
+        progress.shown_at = 0
+        progress.show()
+        progress.ended(last, {"state": "done"})
+        progress.shown_at = 0
+        progress.show()
+    two, one = (line for line in capsys.readouterr().out.splitlines() if line.startswith("["))
+    painted = "k_S=10 init=white (finishing its notebook)"
+    assert two.endswith(f"; waiting for 2 runs: {painted}, k_S=1000 init=style")
+    assert one.endswith(f"all iterations are computed; waiting for 1 run: {painted}")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_is_done_meanwhile_is_said():
+    screen, log = Terminal(), io.StringIO()
+    for out in (screen, log):
+        with doing("writing the table", out):
+            assert out.getvalue().strip() == "writing the table"
+    assert screen.getvalue().endswith("\r\x1b[K")  # the line is gone
+    assert log.getvalue() == "writing the table\n"
 
 
 def test_distances_and_what_each_knob_does():
@@ -442,6 +500,14 @@ def test_a_sheet_for_every_shape_of_sweep(tmp_path):
     images = [None, *[picture] * 11]
     pages = list(plots.sweep_sheets(pd.DataFrame(rows), axes, images, {"content": picture}, title="a × b", note="note"))
     texts = [{text.get_text() for text in page.texts} for page in pages]
+    tiles = [plots.sheet_tiles(page) for page in pages]
+    assert [rows[n]["seed"] for page in tiles for n in page] == [0] * 4 + [1] * 4 + [2] * 4  # a page for each seed
+    for page in tiles:
+        for n, (left, top, right, bottom) in page.items():
+            assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+            right_of, below = (rows[n] | {"k_S": 10.0}, rows[n] | {"init": "style"})
+            assert rows[n]["k_S"] == 10 or page[rows.index(right_of)][0] > right
+            assert rows[n]["init"] == "style" or page[rows.index(below)][1] > bottom
     assert len(pages) == 3 and {"white", "10", "k_S →", "init ↓", "note", "a × b"} <= texts[0]
     assert any("seed 2" in text for text in texts[2])
     one = list(plots.sweep_sheets(pd.DataFrame({"k_S": [1.0, 2.0]}), {"k_S": [1.0, 2.0]}, [picture, None]))
@@ -452,13 +518,6 @@ def test_a_sheet_for_every_shape_of_sweep(tmp_path):
     for number, page in enumerate(pages + one):
         (tmp_path / f"{number}.png").write_bytes(plots.sheet_png(page))
         assert (tmp_path / f"{number}.png").stat().st_size > 2000
-
-
-def test_the_report_needs_no_network(tmp_path):
-    cells = [nbformat.v4.new_markdown_cell("# Title\n\n$x^2$"), nbformat.v4.new_code_cell("1 + 1")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
-    page = as_html(tmp_path / "a.ipynb")
-    assert "<h1" in page and "<script src" not in page
 
 
 def test_cells_of_the_table():

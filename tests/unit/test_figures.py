@@ -1,0 +1,58 @@
+"""Figures can be read: legends hide nothing, and numbers are written as people write them."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import nstlab as lab
+from nstlab import plots
+from nstlab.terminal import number, progress_stream
+
+COURSES = {f"run {k}": pd.Series(np.geomspace(1e6, 10 + k, 30)) for k in range(8)}
+TABLE = pd.DataFrame({"one": [1.0, 9.0, 3.0], "two": [2.0, 1.0, 9.0]}, index=["a", "b", "c"])
+HISTORY = pd.DataFrame(
+    {
+        "iteration": range(9),
+        **{name: np.geomspace(1e6, 10, 9) for name in ("total", "content", "style", *lab.Settings().style_layers)},
+    }
+)
+FIGURES = {
+    "over_iterations": lambda: plots.over_iterations({"L-BFGS": COURSES, "Adam": COURSES}),
+    "over_iterations, each its own": lambda: plots.over_iterations(
+        {"L-BFGS": COURSES, "Adam": {"x": COURSES["run 1"]}}
+    ),
+    "bars": lambda: plots.bars(TABLE, "seconds"),
+    "tolerance": lambda: plots.tolerance(TABLE, "error", "title"),
+    "drift": lambda: plots.drift(COURSES),
+    "losses": lambda: plots.losses(HISTORY, lab.Settings()),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_legend_lies_on_what_is_drawn(name):
+    figure = FIGURES[name]()
+    figure.canvas.draw()
+    legends = [axis.get_legend() for axis in figure.axes if axis.get_legend()]
+    assert legends
+    for legend in legends:
+        box = legend.get_window_extent()
+        assert not any(box.overlaps(axis.get_window_extent()) for axis in figure.axes)
+        assert figure.bbox.x1 >= box.x1 - 1
+    assert figure.get_facecolor()[3] == 1  # a card of its own, in a dark theme, too
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("value", [845123.0, 1e9, 3.21, 0.02, -12345.6, 0.0])
+def test_a_number_in_words_is_the_number(value):
+    text = number(value)
+    assert "e" not in text and float(text.replace(",", "")) == pytest.approx(value, rel=0.005)
+
+
+def test_progress_goes_where_a_notebook_does_not_paint_it_pink(monkeypatch):
+    assert progress_stream() is sys.stderr
+    kernels = type("OutStream", (), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stdout", kernels)
+    assert progress_stream() is kernels

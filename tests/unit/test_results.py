@@ -1,0 +1,96 @@
+"""The results that notebooks read: each is of a sweep that comes with the project, and shows what is said of it."""
+
+from itertools import combinations, pairwise
+
+import pandas as pd
+import pytest
+
+from nstlab import sweeps
+from nstlab.metrics import distances, rmse
+from nstlab.storage import home
+from nstlab.sweeps.outcome import cell
+
+FOLDER = home() / "notebooks" / "results"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.csv"))
+
+
+def same(stored, asked) -> bool:
+    """Whether a cell of a stored table is a setting's value."""
+    if pd.isna(stored):
+        return asked in (None, "", ())
+    return stored == (asked if isinstance(asked, str) else pytest.approx(asked, rel=1e-5))
+
+
+def test_all_results_together_are_small():
+    files = [path for path in FOLDER.iterdir() if path.is_file()]
+    assert {path.name for path in files} == {f"{name}{end}" for name in NAMES for end in (".csv", ".jpg")}
+    assert sum(path.stat().st_size for path in files) < 3_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_those_of_a_sweep_that_is_there(name, tmp_path):
+    """Row by row, every setting in the table is the one in the sweep's file."""
+    plan = sweeps.make_plan(name, out=tmp_path)
+    table, pictures = sweeps.stored_results(name)
+    moments = plan.content.get("store_at", [None])
+    wanted = [(point, moment) for point in plan.points for moment in moments]
+    assert len(table) == len(wanted) == len(pictures)
+    for (_, row), (point, moment), picture in zip(table.iterrows(), wanted, pictures, strict=True):
+        settings = point.settings.model_dump(mode="json")
+        for column in table.columns.intersection(list(settings)):
+            assert same(row[column], cell(settings[column])), (point.label, column)
+        assert set(plan.axes) <= set(table.columns)
+        assert moment is None or row["iteration"] == moment
+        assert max(picture.shape[2:]) == point.settings.size
+    text = (home() / "notebooks" / "sweeps" / f"{name}.yaml").read_text()
+    assert f"nstlab sweep {name} --threads 1 --store" in text
+
+
+def test_seven_beginnings_end_about_equally_low_and_in_different_pictures():
+    """Notebook 05's summary."""
+    table, pictures = sweeps.stored_results("initial_values")
+    spread, apart = {}, {}
+    for iteration, rows in table.groupby("iteration"):
+        spread[iteration] = rows["loss_total"].max() / rows["loss_total"].min()
+        apart[iteration] = distances([pictures[k] for k in rows.index])
+    first, *_, last = sorted(spread)
+    assert spread[last] < 1.15 < 2 < spread[first]
+    assert min(apart[last][pair] for pair in combinations(range(7), 2)) > 20  # grey levels; JPEG is worth a few
+    assert apart[last].mean() > 0.5 * apart[first].mean()  # they do not meet as the totals do
+
+
+def test_more_style_costs_more_content_and_the_price_is_k_S():
+    """Notebook 06: along the runs content rises; while style falls, its price lies between the two k_S."""
+    table, pictures = sweeps.stored_results("style_weight")
+    content, style = table["loss_content"], table["loss_style"]
+    cheap = table["k_S"] <= 10
+    assert content[cheap].is_monotonic_increasing and style[cheap].is_monotonic_decreasing
+    price = (-content.diff() / style.diff())[cheap][1:]
+    assert all(a <= p <= b for (a, b), p in zip(pairwise(table["k_S"][cheap]), price, strict=True))
+    steps = [rmse(*pair) for pair in pairwise(pictures)]
+    assert max(steps) > 2 * steps[0]
+
+
+def test_early_layers_keep_the_picture_and_deep_ones_do_not():
+    """Notebook 03: the SSIM falls with every layer."""
+    table, _ = sweeps.stored_results("layers")
+    ssim = table[table["style_layers"].isna()].set_index("content_layers")["ssim_content"]
+    assert ssim.is_monotonic_decreasing and list(ssim.index) == sorted(ssim.index)
+    assert ssim["relu1_1"] > 0.7 and ssim[["relu4_2", "relu5_1", "relu5_2"]].max() < 0.1
+
+
+def test_the_loss_is_near_its_end_long_before_the_picture_stops():
+    """Notebook 07."""
+    table, pictures = sweeps.stored_results("iterations")
+    for _, rows in table.groupby("optimizer"):
+        assert rows["loss_total"].is_monotonic_decreasing
+        *_, before, last = rows.index
+        assert rows["loss_total"][before] < 1.2 * rows["loss_total"][last]
+        assert rmse(pictures[before], pictures[last]) > 5
+
+
+def test_a_stored_picture_is_what_its_settings_paint(tmp_path):
+    """The cheapest one, painted anew; another number of threads and JPEG are worth a few grey levels."""
+    point = sweeps.make_plan("layers", out=tmp_path).points[0]
+    _, pictures = sweeps.stored_results("layers")
+    assert rmse(point.run.advance(progress=False).result, pictures[0]) < 10
