@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from nstlab.plots.courses import COLOURS
-from nstlab.plots.transfers import blank_axes, plain, show
+from nstlab.plots.transfers import blank_axes, legend_beside, plain, show
 
 NOTHING = "#1d4e89"  # where a map is 0, which a log scale cannot show
 
@@ -67,7 +67,7 @@ def lines(
     table: pd.DataFrame, xlabel: str, ylabel: str, title: str = "", log: bool = False, ticks: Sequence[str] = ()
 ) -> Figure:
     """A line per column over the index, with a marker at each row; ticks: labels for the rows, evenly spaced."""
-    figure, axis = plt.subplots(figsize=(8, 3.7), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 3.7), layout="constrained")
     places = np.arange(len(table)) if ticks else table.index.to_numpy()
     for (column, values), colour, marker in zip(table.items(), itertools.cycle(COLOURS), itertools.cycle("osD^vP*")):
         axis.plot(places, values, marker=marker, color=colour, label=str(column))
@@ -80,5 +80,5 @@ def lines(
         axis.set_ylim(bottom=0)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=9)
+    legend_beside(axis)
     return figure
