@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as w
 import torch
 
+from nstlab import own
 from nstlab.errors import RequestError
 from nstlab.images import catalogue, sample_pictures
 from nstlab.layers import layer_names
@@ -21,6 +23,8 @@ WORDS = {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1
 HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "same as size"}
 HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "unchanged"}
 HINTS |= {"style_masks": "none; or a picture a style"}
+OWN_LOOKS = {"style_loss": own.makes("StyleLoss"), "content_loss": own.takes(2)}
+"""Settings whose control also takes code of one's own -> what that looks like in a file."""
 COLOURS = {
     "style": ("the style's", "those of the style, as the loss has them"),
     "matched": ("matched", "the content's: the style is given them beforehand"),
@@ -56,6 +60,7 @@ def make_controls() -> dict[str, Any]:
         captions={name: _words(name) for name in choices("init")} | INITIAL_CAPTIONS,
         columns=7,
         captioned=True,
+        accepts_files=True,
     )
     controls["colour"] = PictureChoice(
         label="Colour",
@@ -77,6 +82,11 @@ def make_controls() -> dict[str, Any]:
     )
     controls["device"] = _dropdown("device", devices())
     controls["weights"] = w.Combobox(description="weights", tooltip=about("weights"), options=choices("weights"))
+    for name, looks in OWN_LOOKS.items():
+        offered = [*choices(name), *own.candidates(Path.cwd(), looks)]
+        controls[name] = w.Combobox(
+            description=_words(name), tooltip=about(name), placeholder="or mine.py:name", options=offered
+        )
     for name in Settings.model_fields:
         if name not in controls and name != "k_S_changes":
             controls[name] = _control(name)
@@ -97,9 +107,10 @@ def _start(controls: dict[str, Any]) -> Settings:
 def read(controls: dict[str, Any]) -> Settings:
     """The settings that the controls show. Raises RequestError for a value out of range."""
     values = {name: control.value for name, control in controls.items()}
-    return Settings(
-        **{name: value for name, value in values.items() if not (_is_text(controls[name]) and not value.strip())}
-    )
+    with own.reading():  # what is typed is trusted where it is typed
+        return Settings(
+            **{name: value for name, value in values.items() if not (_is_text(controls[name]) and not value.strip())}
+        )
 
 
 def write(controls: dict[str, Any], settings: Settings) -> None:
@@ -116,7 +127,7 @@ def write(controls: dict[str, Any], settings: Settings) -> None:
         if isinstance(control, w.Dropdown) and value not in [option[1] for option in control.options]:
             value = "auto"  # the device is not available
         if _is_text(control):
-            at_default = name != "weights" and value == Settings.model_fields[name].default
+            at_default = not isinstance(control, w.Combobox) and value == Settings.model_fields[name].default
             control.value = "" if at_default else as_text(value)
         else:
             control.value = list(value) if isinstance(control, LayerChoice) else value
@@ -142,7 +153,8 @@ def offer(control: PictureChoice | StyleChoice, value: str | tuple[str, ...]) ->
 
 def add_picture(control: PictureChoice, path: str) -> None:
     """Offer another picture. Raises RequestError if it cannot be read."""
-    control.thumbnails = {**control.thumbnails, path: thumbnail(path)}
+    if not own.is_own(path):
+        control.thumbnails = {**control.thumbnails, path: thumbnail(path)}
     control.captions = {**control.captions, path: path.replace("\\", "/").rpartition("/")[2]}
     control.options = [*control.options, path]
 

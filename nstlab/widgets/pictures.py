@@ -51,7 +51,8 @@ def _thumbnail(path: str, _: int) -> str:
 def initial_thumbnails(settings: Settings) -> dict[str, str]:
     """Thumbnails of all initial values for these two pictures."""
     content, style = (load_image(name, THUMBNAIL, smallest=1) for name in (settings.content, settings.styles[0]))
-    return {name: data_url(jpeg(initial_value(name, content, style, settings.seed), 82)) for name in INITIAL_VALUES}
+    names = [*INITIAL_VALUES, *(reference for name, reference in settings.code.items() if name == "init")]
+    return {name: data_url(jpeg(initial_value(name, content, style, settings.seed), 82)) for name in names}
 
 
 def colour_thumbnails(settings: Settings) -> dict[str, str]:

@@ -52,6 +52,7 @@ class Bench(Protocol):
     display: Display
     gallery: Gallery
 
+    def trust(self, _: Any = None) -> None: ...
     def refresh_gallery(self, change: dict[str, Any]) -> None: ...
     def refresh_exports(self, change: Any = None) -> None: ...
 
@@ -71,6 +72,8 @@ class View:
         self.message = _with(w.HTML(), "nst-message")
         self.identity = w.HTML()
         self.others = _with(w.VBox(), "nst-others")
+        self.trust = _with(w.VBox(), "nst-others")
+        self._trusts = panel.trust
         self.folds: dict[str, w.ToggleButton] = {}
         bar = _with(w.Box([*self.buttons.values(), self.status]), "nst-bar")
         masks = self._masks(panel.controls["content_masks"])
@@ -79,7 +82,7 @@ class View:
         body = _with(w.Box([self._settings(panel.controls), middle, side]), "nst-body")
         below = _with(w.VBox([*self._gallery(panel), *self._exports(panel)]), "nst-below")
         style = _with(w.HTML(f"<style>{(FRONT / 'panel.css').read_text(encoding='utf-8')}</style>"), "nst-style")
-        self.children = [style, bar, self.progress, self.message, self.others, body, below]
+        self.children = [style, bar, self.progress, self.message, self.trust, self.others, body, below]
 
     def _settings(self, controls: dict[str, Any]) -> w.Widget:
         folds = []
@@ -161,6 +164,17 @@ class View:
         self.status.value = " · ".join(parts)
         done = newest / max(settings.iterations, 1) if settings and newest is not None else 0
         self.progress.value = f'<i><i style="width:{100 * min(done, 1):.1f}%"></i></i>'
+
+    def show_trust(self, code: dict[str, str] | None) -> None:
+        """Code that loaded settings name, and a button that says yes to it; None: there is none to ask about."""
+        rows = []
+        if code:
+            named = html.escape(", ".join(code.values()))
+            button = w.Button(description="Trust it", tooltip=f"run {named}, which these settings name")
+            button.on_click(self._trusts)
+            text = w.HTML(f"These settings name code to run, {named}: read it before you trust it.")
+            rows.append(_with(w.HBox([text, button]), "nst-other"))
+        self.trust.children = rows
 
     def show_others(self, benches: list[Any]) -> None:
         """The other panels of this kernel that compute, each with a button that stops it."""

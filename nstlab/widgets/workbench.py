@@ -16,10 +16,12 @@ import ipywidgets as w
 from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
 
+from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.images import load_pictures, picture_files
+from nstlab.knobs import OWN
 from nstlab.network import needs_download
-from nstlab.optimise import Step, first_rate, forecast, initial_picture, measured_rate, to_show
+from nstlab.optimise import Step, check_code, first_rate, forecast, initial_picture, measured_rate, to_show
 from nstlab.runs import Run
 from nstlab.settings import Settings, names_where
 from nstlab.widgets.controls import (
@@ -41,6 +43,7 @@ from nstlab.widgets.view import View
 from nstlab.widgets.worker import Worker
 
 STATUS_SECONDS = 0.25
+PICTURES = ("content", "style", "init")  # settings whose control offers pictures
 _PANELS: weakref.WeakSet[Panel] = weakref.WeakSet()
 """Those of this kernel: each tells what the others compute."""
 
@@ -185,7 +188,7 @@ class Panel(w.VBox):
     def _connect(self) -> None:
         for control in self.controls.values():
             control.observe(self._on_settings, "value")
-        choices = (self.controls["content"], *self.controls["style"].choices)
+        choices = (self.controls["content"], *self.controls["style"].choices, self.controls["init"])
         for choice in choices:
             choice.on_file = lambda name, data, choice=choice: self._on_upload(choice, name, data)
         for part in (*choices, self.controls["k_S"], self.controls["content_masks"], self.display.viewer):
@@ -215,16 +218,33 @@ class Panel(w.VBox):
                 self.worker.forget()
                 self.say("")
             try:
-                if name in ("content", "style"):
-                    offer(self.controls[name], change["new"])
+                if name in OWN:
+                    self._take_code(name, change["new"])
+                if name in PICTURES:
+                    offer(self.controls[name], self.controls[name].value)
                     self._follow()
                 settings = self.settings
+                self.view.show_trust(None if all(map(own.is_trusted, settings.code.values())) else settings.code)
                 self._preview(name, settings, run)
             except (RequestError, RunError, OSError) as error:
-                if name in ("content", "style") and not self._offered(name):
+                if name in OWN or (name in PICTURES and not self._offered(name)):
                     self._put_back(name, change["old"])
                 self.say(str(error), error=True)
             self._tell()
+
+    def _take_code(self, name: str, value: str) -> None:
+        """What the user names is trusted. Raises RequestError, or RunError, if it cannot be used."""
+        if own.is_own(value):
+            own.trust(value)
+            check_code(self.settings)
+            self._put_back(name, own.absolute(value))
+
+    def trust(self, _: Any = None) -> None:
+        """Trust the code that the loaded settings name."""
+        for reference in self.settings.code.values():
+            own.trust(reference)
+        self.say("")
+        self._on_settings({"name": "value", "owner": None})
 
     def _offered(self, name: str) -> bool:
         """Whether the pictures that a control has could be read."""
