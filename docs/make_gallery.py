@@ -58,7 +58,7 @@ CONTROL: Rows = {
         "k_TV=50000": PLAIN.with_(k_TV=50000),
         "padding=replicate": PLAIN.with_(padding="replicate"),
         "init=data/style/swirl.jpg": PLAIN.with_(init=str(home() / "data" / "style" / "swirl.jpg")),
-        "style_loss=gaussian_w2": PLAIN.with_(style_loss="gaussian_w2", k_S=5),
+        "style_loss=gaussian_w2, k_S=5": PLAIN.with_(style_loss="gaussian_w2", k_S=5),
     },
 }
 """The second sheet."""
@@ -74,6 +74,7 @@ Every content in every style, each made by one command. {about}
 ![every content in every style](gallery.jpg)
 
 """
+TAIL = "\n`make gallery` recreates this page and its pictures.\n"
 CONTROL_HEAD = """
 ## Control
 
@@ -144,8 +145,8 @@ def square(image):
     return image[:, :, top : top + side, left : left + side]
 
 
-def page(runs: dict[tuple[str, str], lab.Run], control: Rows) -> str:
-    """The commands as Markdown, with the losses that each run of the first sheet ended with."""
+def page(runs: dict[tuple[str, str], lab.Run]) -> str:
+    """The commands of the first sheet as Markdown, with the losses that each run ended with."""
     some = next(iter(runs.values())).settings
     about = f"Here: {some.size} pixels, {some.iterations} iterations, {some.scales} scales, k_S = {some.k_S:g}."
     text = HEAD.format(about=about, first=FIRST.command)
@@ -153,13 +154,18 @@ def page(runs: dict[tuple[str, str], lab.Run], control: Rows) -> str:
     for (content, style), run in runs.items():
         end = run.history.iloc[run.settings.iterations]
         text += f"| {content} | {style} | {end['content']:.3g} | {end['style']:.3g} | `{run.settings.command}` |\n"
-    text += CONTROL_HEAD.format(size=MIXED.size, iterations=MIXED.iterations)
-    for title, row in control.items():
+    return text
+
+
+def control_page(rows: Rows) -> str:
+    """The commands of the second sheet as Markdown, row by row."""
+    text = CONTROL_HEAD.format(size=MIXED.size, iterations=MIXED.iterations)
+    for title, row in rows.items():
         text += f"\n### {title.split(':')[0]}\n\n| picture | command |\n| --- | --- |\n"
         for caption, shown in row.items():
             if isinstance(shown, lab.Settings):
                 text += f"| {caption} | `{command(shown)}` |\n"
-    return text + "\n`make gallery` recreates this page and its pictures.\n"
+    return text
 
 
 @click.command()
@@ -184,7 +190,7 @@ def main(contents: str, styles: str, folder: Path, out: str | None, **shared: fl
     save_jpeg(plots.triptych(*pair, first.result), folder / "first.jpg")
     sheet(runs, folder / "gallery.jpg")
     control_sheet(control, folder / "gallery_control.jpg")
-    write_whole(folder / "gallery.md", page(runs, CONTROL).encode())
+    write_whole(folder / "gallery.md", (page(runs) + control_page(CONTROL) + TAIL).encode())
     made = ("first.jpg", "gallery.jpg", "gallery_control.jpg", "gallery.md")
     click.echo(", ".join(str(folder / name) for name in made))
 

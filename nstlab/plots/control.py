@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nstlab.plots.courses import COLOURS
 from nstlab.plots.transfers import blank_axes, legend_beside, plain, show
@@ -76,6 +77,9 @@ def lines(
         axis.set_xticks(places, ticks)
     if log:
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_ylim(bottom=0)
     axis.grid(alpha=0.25)
