@@ -19,8 +19,7 @@ from nstlab import images
 from nstlab.decoding import ENDINGS
 from nstlab.errors import RequestError
 from nstlab.images import Pictures, find_picture, load_image, read_settings, to_pixels
-from nstlab.optimise import INITIAL_VALUES, cover, initial_value, to_show
-from nstlab.optimise.colour import to_paint_from
+from nstlab.optimise import INITIAL_VALUES, cover, initial_value, to_paint_from, to_show
 from nstlab.settings import Settings, choices
 from nstlab.storage import out_folder, write_whole
 from nstlab.widgets.parts import FRONT, Viewer, data_url
