@@ -58,7 +58,7 @@ def borders(at_layers: Mapping[str, np.ndarray], title: str = "") -> Figure:
         shown = np.where(values > 0, np.maximum(values, norm.vmin), np.nan)
         drawn = axis.imshow(shown, cmap=colours, norm=norm, interpolation="nearest")
         axis.set_title(plain(caption), fontsize=9)
-    figure.colorbar(drawn, ax=axes[0], shrink=0.8, label="share of the activation")
+    figure.colorbar(drawn, ax=axes[0], shrink=0.8, label="fraction of the activation")
     if title:
         figure.suptitle(plain(title))
     return figure

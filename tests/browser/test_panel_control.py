@@ -145,4 +145,13 @@ def test_two_styles_a_mask_and_the_contents_colours(notebook):
     page.locator(f".nst-gallery [role=radio][data-name$='{folder.name}']").click()
     page.wait_until(lambda: masks(page) == painted, what="the run's settings again")
     page.locator(".nst-set-style_weights .nst-ends", has_text="swirl").wait_for()
+
+    three = "style='swirl,waves,dots', style_weights='3,2,1', content_masks='none,astronaut-figure,none'"
+    page.run(f"bench.load(bench.settings.with_({three}))")
+    page.locator(".nst-message", has_text="3 styles").wait_for()
+    assert page.locator(".nst-set-style input").input_value() == "swirl,waves,dots"
+    assert page.locator(".nst-set-style_weights input").input_value() == "3,2,1"
+    assert page.locator(".nst-set-content_masks input").input_value() == "none,astronaut-figure,none"
+    look(page, "panel-control-three")
+    assert page.page.evaluate(UNNAMED) == [] and page.page.evaluate(SQUEEZED) == []
     assert not page.console
