@@ -1,6 +1,9 @@
-"""Paint the first picture and the gallery: every content in every style, on one sheet, with the command for each.
+"""Paint the first picture and the gallery, with the command for each picture.
 
-    python docs/make_gallery.py                        docs/first.jpg, docs/gallery.jpg and docs/gallery.md
+One sheet has every content in every style; a second one shows what can be controlled: one content in two styles by
+proportion, the four ways to treat colour, masks, and one setting changed at a time.
+
+    python docs/make_gallery.py               docs/first.jpg, gallery.jpg, gallery_control.jpg and gallery.md
     python docs/make_gallery.py --size 256 --iterations 100
 
 The pictures are runs like any other: they are stored under out/, and what is stored is not computed again.
@@ -15,7 +18,7 @@ from PIL import Image
 
 import nstlab as lab
 from nstlab import plots
-from nstlab.storage import write_whole
+from nstlab.storage import home, write_whole
 
 FOLDER = Path(__file__).resolve().parent
 LARGEST_FILE = 400_000
@@ -23,6 +26,42 @@ CONTENTS = "astronaut,chelsea,rocket"
 STYLES = "swirl,waves,glass,mosaic"
 FIRST = lab.Settings(content="astronaut", style="swirl", size=512, k_S=5, iterations=150, scales=3)
 """The picture on top of the README and of the book."""
+
+Rows = dict[str, dict[str, lab.Settings | str]]
+"""Row title -> caption -> what is shown: the result of settings, or a sample picture, by name or path."""
+
+MIXED = lab.Settings(content="astronaut", style="swirl,gilt", size=256, k_S=10, iterations=110, scales=2)
+CAT = MIXED.with_(content="chelsea", style="waves", k_S=15)
+PLAIN = MIXED.with_(content="chelsea", style="marbling")
+ROCKET = MIXED.with_(content="rocket", style="swirl,glass", content_masks="rocket-sky,rocket-ground", k_S=20)
+IN_A_LANDSCAPE = MIXED.with_(content="chelsea", style="planes,waves", content_masks="chelsea-cat,chelsea-ground")
+FIGURE = MIXED.with_(style="gilt,swirl", content_masks="astronaut-figure,astronaut-ground", k_S=15)
+GRAIN = MIXED.with_(style="swirl,woodcut", style_layer_weights="0:0:0:1:1,30:30:0:0:0", k_S=20)
+CONTROL: Rows = {
+    "One content, two styles in five proportions: style=swirl,gilt": {
+        f"style_weights={weights}": MIXED.with_(style_weights=weights)
+        for weights in ("1,0", "3,1", "1,1", "1,3", "0,1")
+    },
+    "Whose colours: style=waves, at the left": {
+        "style": "waves",
+        **{f"colour={colour}": CAT.with_(colour=colour) for colour in ("style", "matched", "luminance", "recombined")},
+    },
+    "Each style has its place (white is in), or its size of stroke": {
+        "the mask rocket-sky": str(home() / "data" / "mask" / "rocket-sky.png"),
+        "sky: swirl, ground: glass": ROCKET,
+        "cat: planes, ground: waves": IN_A_LANDSCAPE,
+        "figure: gilt, ground: swirl": FIGURE,
+        "forms: swirl, grain: woodcut": GRAIN,
+    },
+    "One setting changed at a time: style=marbling": {
+        "none of them": PLAIN,
+        "k_TV=50000": PLAIN.with_(k_TV=50000),
+        "padding=replicate": PLAIN.with_(padding="replicate"),
+        "init=data/style/swirl.jpg": PLAIN.with_(init=str(home() / "data" / "style" / "swirl.jpg")),
+        "style_loss=gaussian_w2, k_S=5": PLAIN.with_(style_loss="gaussian_w2", k_S=5),
+    },
+}
+"""The second sheet."""
 
 HEAD = """# Gallery
 
@@ -35,6 +74,44 @@ Every content in every style, each made by one command. {about}
 ![every content in every style](gallery.jpg)
 
 """
+TAIL = "\n`make gallery` recreates this page and its pictures.\n"
+CONTROL_HEAD = """
+## Control
+
+Several styles, masks, colours, strokes, smoothness, borders, and a beginning from a picture: notebook 11 explains \
+them. Here: {size} pixels, {iterations} iterations, two scales. Run the commands in the project's folder.
+
+![two styles in five proportions, four ways to treat colour, masks, one setting at a time](gallery_control.jpg)
+"""
+
+
+def paint(rows: Rows, out: str | None) -> dict[str, dict[str, lab.Run | str]]:
+    """The same rows with a run, computed or taken from where it is stored, for the settings."""
+    return {
+        title: {
+            caption: lab.Run(shown, out).advance() if isinstance(shown, lab.Settings) else shown
+            for caption, shown in row.items()
+        }
+        for title, row in rows.items()
+    }
+
+
+def control_sheet(rows: dict[str, dict[str, lab.Run | str]], path: Path) -> None:
+    """All results in rows, each row under its title and each picture under its caption."""
+    size = MIXED.size
+    pictures = {
+        title: {
+            caption: square(lab.load_image(shown, size) if isinstance(shown, str) else shown.result)
+            for caption, shown in row.items()
+        }
+        for title, row in rows.items()
+    }
+    save_jpeg(plots.captioned_rows(pictures), path)
+
+
+def command(settings: lab.Settings) -> str:
+    """The command line of settings, with paths as seen from the project's root."""
+    return settings.command.replace(f"{home()}/", "")
 
 
 def sheet(runs: dict[tuple[str, str], lab.Run], path: Path) -> None:
@@ -69,7 +146,7 @@ def square(image):
 
 
 def page(runs: dict[tuple[str, str], lab.Run]) -> str:
-    """The commands as Markdown, with the losses that each run ended with."""
+    """The commands of the first sheet as Markdown, with the losses that each run ended with."""
     some = next(iter(runs.values())).settings
     about = f"Here: {some.size} pixels, {some.iterations} iterations, {some.scales} scales, k_S = {some.k_S:g}."
     text = HEAD.format(about=about, first=FIRST.command)
@@ -77,7 +154,18 @@ def page(runs: dict[tuple[str, str], lab.Run]) -> str:
     for (content, style), run in runs.items():
         end = run.history.iloc[run.settings.iterations]
         text += f"| {content} | {style} | {end['content']:.3g} | {end['style']:.3g} | `{run.settings.command}` |\n"
-    return text + "\n`make gallery` recreates this page and its picture.\n"
+    return text
+
+
+def control_page(rows: Rows) -> str:
+    """The commands of the second sheet as Markdown, row by row."""
+    text = CONTROL_HEAD.format(size=MIXED.size, iterations=MIXED.iterations)
+    for title, row in rows.items():
+        text += f"\n### {title.split(':')[0]}\n\n| picture | command |\n| --- | --- |\n"
+        for caption, shown in row.items():
+            if isinstance(shown, lab.Settings):
+                text += f"| {caption} | `{command(shown)}` |\n"
+    return text
 
 
 @click.command()
@@ -95,13 +183,16 @@ def main(contents: str, styles: str, folder: Path, out: str | None, **shared: fl
     for content in contents.split(","):
         for style in styles.split(","):
             runs[content, style] = lab.Run(lab.Settings(content=content, style=style, **shared), out).advance()
+    control = paint(CONTROL, out)
     first = lab.Run(FIRST, out).advance()
     pair = (lab.load_image(name, FIRST.size) for name in (FIRST.content, FIRST.style))
     folder.mkdir(parents=True, exist_ok=True)
     save_jpeg(plots.triptych(*pair, first.result), folder / "first.jpg")
     sheet(runs, folder / "gallery.jpg")
-    write_whole(folder / "gallery.md", page(runs).encode())
-    click.echo(", ".join(str(folder / name) for name in ("first.jpg", "gallery.jpg", "gallery.md")))
+    control_sheet(control, folder / "gallery_control.jpg")
+    write_whole(folder / "gallery.md", (page(runs) + control_page(CONTROL) + TAIL).encode())
+    made = ("first.jpg", "gallery.jpg", "gallery_control.jpg", "gallery.md")
+    click.echo(", ".join(str(folder / name) for name in made))
 
 
 if __name__ == "__main__":

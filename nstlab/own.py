@@ -7,6 +7,7 @@ a text until `trust` is called for it.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import linecache
 import re
@@ -24,6 +25,7 @@ from nstlab.errors import RequestError, RunError, unknown
 
 REFERENCE = re.compile(r"(?P<file>[^\0\n]+\.py):(?P<name>[A-Za-z_]\w*)")
 LARGEST = 1 << 20  # bytes of a file of code
+MOST_FILES = 50  # that are looked through for names to offer
 
 _trusted: set[str] = set()
 _loaded: dict[tuple[str, str], types.ModuleType] = {}
@@ -95,6 +97,43 @@ def code(value: str) -> bytes:
 def sha256(value: str) -> str:
     """The SHA-256 of a reference's file, as it is now."""
     return hashlib.sha256(code(value)).hexdigest()
+
+
+def candidates(folder: Path, looks: Callable[[ast.stmt], bool]) -> list[str]:
+    """References to what stands in the folder's files of code and looks right, without running them.
+
+    looks: whether a statement at the top of a file defines what is wanted. Files that cannot be read are left out.
+    """
+    found = []
+    for file in sorted(folder.glob("*.py"))[:MOST_FILES]:
+        try:
+            body = ast.parse(code(f"{file}:_")).body
+        except (RequestError, SyntaxError, ValueError, RecursionError):
+            continue
+        for statement in filter(looks, body):
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement
+            name = target.id if isinstance(target, ast.Name) else getattr(target, "name", "")
+            found += [f"{file.name}:{name}"] if name else []
+    return found
+
+
+def makes(name: str) -> Callable[[ast.stmt], bool]:
+    """For `candidates`: x = name(...)."""
+
+    def looks(statement: ast.stmt) -> bool:
+        called = (
+            statement.value.func
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
+            else None
+        )
+        return getattr(called, "id", getattr(called, "attr", None)) == name
+
+    return looks
+
+
+def takes(count: int) -> Callable[[ast.stmt], bool]:
+    """For `candidates`: a function of so many arguments."""
+    return lambda statement: isinstance(statement, ast.FunctionDef) and len(statement.args.args) == count
 
 
 def load(value: str, expected: str) -> Any:

@@ -37,6 +37,7 @@ GOOD = {
     "05": {"size": 128, "iterations": 150},
     "06": {"size": 128, "iterations": 100},
     "07": {"size": 128, "iterations": 400, "short": 100},
+    "11": {"size": 128, "iterations": 100},
 }
 SMALL = {
     "00": {"size": 48, "iterations": 2},
@@ -47,6 +48,7 @@ SMALL = {
     "05": {"size": 40, "iterations": 2},
     "06": {"size": 40, "iterations": 2},
     "07": {"size": 40, "iterations": 16, "short": 6},
+    "11": {"size": 40, "iterations": 2},
 }
 SMALL_SWEEP = ["--set", "size=40", "--set", "iterations=2"]
 
@@ -54,7 +56,7 @@ PARTS = {
     "Begin": ["00"],
     "The network": ["01", "02", "03"],
     "The transfer": ["04", "05", "06", "07"],
-    "Further": ["08", "09", "10"],
+    "Further": ["08", "09", "10", "11"],
 }
 PAGES = ("your_own.md", "glossary.md", "further_reading.md", "README.md")
 
@@ -196,7 +198,7 @@ def write_source(copies: dict[course.Chapter, Path], source: Path) -> None:
     for page in PAGES:
         text = (home() / "notebooks" / page).read_text(encoding="utf-8")
         (source / page).write_text(without_dead_links(text, there), encoding="utf-8")
-    for name in ("first.jpg", "gallery.jpg", "gallery.md"):
+    for name in ("first.jpg", "gallery.jpg", "gallery_control.jpg", "gallery.md"):
         shutil.copy(home() / "docs" / name, source)
     shutil.copy(HERE / "conf.py", source)
     shutil.copytree(HERE / "_static", source / "_static")

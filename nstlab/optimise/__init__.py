@@ -10,7 +10,7 @@ networks.py   the network that the settings ask for, whole or reduced
 memory.py, pace.py  forecasts of memory and time
 """
 
-from nstlab.optimise.colour import luminance, matched, recombined, to_show
+from nstlab.optimise.colour import luminance, matched, recombined, to_paint_from, to_show
 from nstlab.optimise.descent import (
     Step,
     check_code,

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as w
 import torch
 
+from nstlab import own
 from nstlab.errors import RequestError
 from nstlab.images import catalogue, sample_pictures
 from nstlab.layers import layer_names
 from nstlab.settings import Settings, as_text, choices, knob, names_where
+from nstlab.widgets.painting import Painter
 from nstlab.widgets.parts import LayerChoice, LogNumber, PictureChoice
 from nstlab.widgets.pictures import thumbnail
+from nstlab.widgets.styles import Proportions, StyleChoice
 
 INITIAL_CAPTIONS = {"white_noise": "noise"}  # short enough for a tile
 WORDS = {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1", "l1": "L1", "l2": "L2"}
 HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "same as size"}
 HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "unchanged"}
+HINTS |= {"style_masks": "none; or a picture a style"}
+OWN_LOOKS = {"style_loss": own.makes("StyleLoss"), "content_loss": own.takes(2)}
+"""Settings whose control also takes code of one's own -> what that looks like in a file."""
+COLOURS = {
+    "style": ("the style's", "those of the style, as the loss has them"),
+    "matched": ("matched", "the content's: the style is given them beforehand"),
+    "luminance": ("luminance", "the content's: only light and dark are painted"),
+    "recombined": ("recombined", "the content's, with light and dark of the painting"),
+}
+"""A way to treat colour -> its caption, and what it does."""
 STEPS = {"size": 16, "iterations": 50}  # of the little arrows
 MARKS = [0.01, 0.1, 1, 10, 100, 1000]
 """k_S where pictures change. Measured from the content picture, 96 pixels and 80 iterations, two pairs: a decade
@@ -35,13 +49,26 @@ def about(name: str) -> str:
 
 def make_controls() -> dict[str, Any]:
     """Setting -> its control; each has a `value`."""
-    controls: dict[str, Any] = {kind: _pictures(kind) for kind in ("content", "style")}
+    controls: dict[str, Any] = {"content": PictureChoice(**_pictures("content"), accepts_files=True)}
+    controls["style"] = StyleChoice(**_pictures("style"))
+    controls["style_weights"] = Proportions("Proportion", about("style_weights"))
+    controls["content_masks"] = Painter("Content masks", about("content_masks"))
     controls["init"] = PictureChoice(
         label="Initial value",
         help=about("init"),
         options=list(choices("init")),
         captions={name: _words(name) for name in choices("init")} | INITIAL_CAPTIONS,
         columns=7,
+        captioned=True,
+        accepts_files=True,
+    )
+    controls["colour"] = PictureChoice(
+        label="Colour",
+        help=about("colour"),
+        options=list(choices("colour")),
+        captions={name: caption for name, (caption, _) in COLOURS.items()},
+        meanings={name: meaning for name, (_, meaning) in COLOURS.items()},
+        columns=4,
         captioned=True,
     )
     low, high = knob("k_S").slider
@@ -55,6 +82,11 @@ def make_controls() -> dict[str, Any]:
     )
     controls["device"] = _dropdown("device", devices())
     controls["weights"] = w.Combobox(description="weights", tooltip=about("weights"), options=choices("weights"))
+    for name, looks in OWN_LOOKS.items():
+        offered = [*choices(name), *own.candidates(Path.cwd(), looks)]
+        controls[name] = w.Combobox(
+            description=_words(name), tooltip=about(name), placeholder="or mine.py:name", options=offered
+        )
     for name in Settings.model_fields:
         if name not in controls and name != "k_S_changes":
             controls[name] = _control(name)
@@ -75,31 +107,54 @@ def _start(controls: dict[str, Any]) -> Settings:
 def read(controls: dict[str, Any]) -> Settings:
     """The settings that the controls show. Raises RequestError for a value out of range."""
     values = {name: control.value for name, control in controls.items()}
-    return Settings(
-        **{name: value for name, value in values.items() if not (_is_text(controls[name]) and not value.strip())}
-    )
+    with own.reading():  # what is typed is trusted where it is typed
+        return Settings(
+            **{name: value for name, value in values.items() if not (_is_text(controls[name]) and not value.strip())}
+        )
 
 
 def write(controls: dict[str, Any], settings: Settings) -> None:
     """Set all controls to these settings; k_S to its last value."""
+    controls["content_masks"].content = settings.content
+    for name in ("content_masks", "style_weights"):
+        controls[name].styles = settings.styles
     for name, control in controls.items():
         value = getattr(settings, name)
         if name == "k_S":
             value = settings.k_S_at(settings.iterations)
-        if isinstance(control, PictureChoice) and value not in control.options:
-            add_picture(control, value)
+        if isinstance(control, (PictureChoice, StyleChoice)):
+            offer(control, value)
         if isinstance(control, w.Dropdown) and value not in [option[1] for option in control.options]:
             value = "auto"  # the device is not available
         if _is_text(control):
-            at_default = name != "weights" and value == Settings.model_fields[name].default
+            at_default = not isinstance(control, w.Combobox) and value == Settings.model_fields[name].default
             control.value = "" if at_default else as_text(value)
         else:
-            control.value = list(value) if isinstance(value, tuple) else value
+            control.value = list(value) if isinstance(control, LayerChoice) else value
+
+
+def follow(controls: dict[str, Any]) -> None:
+    """What is given for each style, or for the content, follows the pictures chosen. Raises RequestError, OSError."""
+    styles = controls["style"].names
+    controls["style_weights"].follow(styles)
+    masks = [mask for mask in controls["style_masks"].value.split(",") if mask.strip()]
+    if masks and len(masks) != len(styles):
+        controls["style_masks"].value = ",".join([*masks, *["none"] * len(styles)][: len(styles)])
+    controls["content_masks"].follow(controls["content"].value, styles)
+
+
+def offer(control: PictureChoice | StyleChoice, value: str | tuple[str, ...]) -> None:
+    """Offer the pictures of a value, too. Raises RequestError if one cannot be read."""
+    for choice in control.choices if isinstance(control, StyleChoice) else [control]:
+        for name in (value,) if isinstance(value, str) else value:
+            if name not in choice.options:
+                add_picture(choice, name)
 
 
 def add_picture(control: PictureChoice, path: str) -> None:
     """Offer another picture. Raises RequestError if it cannot be read."""
-    control.thumbnails = {**control.thumbnails, path: thumbnail(path)}
+    if not own.is_own(path):
+        control.thumbnails = {**control.thumbnails, path: thumbnail(path)}
     control.captions = {**control.captions, path: path.replace("\\", "/").rpartition("/")[2]}
     control.options = [*control.options, path]
 
@@ -116,7 +171,8 @@ def devices() -> list[tuple[str, str]]:
     return found
 
 
-def _pictures(kind: str) -> PictureChoice:
+def _pictures(kind: str) -> dict[str, Any]:
+    """What a control offers: the sample pictures of a kind, as thumbnails."""
     titles = {row["name"]: row["title"] for row in catalogue()}
     thumbnails = {}
     for name in sample_pictures(kind) or sample_pictures():
@@ -124,14 +180,9 @@ def _pictures(kind: str) -> PictureChoice:
             thumbnails[name] = thumbnail(name)
         except (RequestError, OSError):
             continue  # a damaged file in data/ is not offered
-    return PictureChoice(
-        label=kind.capitalize(),
-        help=about(kind),
-        options=list(thumbnails),
-        thumbnails=thumbnails,
-        captions={name: f"{name}: {titles[name]}" if name in titles else name for name in thumbnails},
-        accepts_files=True,
-    )
+    captions = {name: f"{name}: {titles[name]}" if name in titles else name for name in thumbnails}
+    offered = {"options": list(thumbnails), "thumbnails": thumbnails, "captions": captions}
+    return {"label": kind.capitalize(), "help": about(kind), **offered}
 
 
 def _control(name: str) -> Any:
@@ -147,6 +198,10 @@ def _control(name: str) -> Any:
         return w.Checkbox(description=_words(name), tooltip=about(name), indent=False)
     if kind is int:
         return _whole_number(name)
+    if knob(name).term:
+        limits = knob(name).limits
+        limits = {"min": limits["ge"], "max": limits["le"]}
+        return w.BoundedFloatText(description=name, tooltip=about(name), continuous_update=False, **limits)
     hint = HINTS.get(name, as_text(default).replace(",", ", "))
     return w.Text(description=_words(name), tooltip=about(name), placeholder=hint, continuous_update=False)
 

@@ -10,6 +10,7 @@ from nstlab.errors import RequestError
 from nstlab.images import read_settings
 from nstlab.runs import Run, stored_runs
 from nstlab.settings import Settings
+from nstlab.values import as_text
 from nstlab.widgets.parts import PictureChoice
 from nstlab.widgets.pictures import thumbnail
 
@@ -51,9 +52,12 @@ def caption(settings: Settings, iteration: int | None) -> str:
     for name in ("iterations", "frame_every", "device", "k_S", "k_S_changes"):
         changed.pop(name, None)
     k_S = " → ".join(f"{value:g}" for value in (settings.k_S, *(k_S for _, k_S in settings.k_S_changes)))
-    rest = [f"{value}" if name == "init" else f"{name} {_short(value)}" for name, value in changed.items()]
+    rest = [_short(value) if name == "init" else f"{name} {_short(value)}" for name, value in changed.items()]
     return ", ".join([pictures, f"k_S {k_S}", *rest, f"iteration {iteration}"]).replace("_noise", " noise")
 
 
 def _short(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value in few words: of a path, the file's name."""
+    if isinstance(value, list):
+        return " ".join(map(_short, value))
+    return Path(value).stem if isinstance(value, str) and Path(value).is_absolute() else as_text(value)

@@ -65,6 +65,7 @@ class PictureChoice(_ReceivesFiles):
     options = t.List(t.Unicode()).tag(sync=True)
     thumbnails = t.Dict().tag(sync=True)  # name -> data URL
     captions = t.Dict().tag(sync=True)
+    meanings = t.Dict().tag(sync=True)  # what a short caption stands for
     columns = t.Int(6).tag(sync=True)
     captioned = t.Bool(False).tag(sync=True)
     accepts_files = t.Bool(False).tag(sync=True)
@@ -91,6 +92,32 @@ class LogNumber(_Part):
     max = t.Float(1e7).tag(sync=True)
     ends = t.List(t.Unicode()).tag(sync=True)
     marks = t.List(t.Float()).tag(sync=True)  # values with a tick and a number under the slider
+
+
+class Proportion(_Part):
+    """How much the first of two styles counts; `share` is from 0 to 1, `names` are those of both."""
+
+    _esm = _front("proportion")
+    share = t.Float(0.5, min=0, max=1).tag(sync=True)
+    names = t.List(t.Unicode()).tag(sync=True)
+
+
+class Brush(_Part):
+    """A mask that is painted over a picture, by pointer or by keys.
+
+    picture: an encoded one; shape: width and height of the mask. mask and other: PNGs, white and as opaque as the mask
+    is there, or b"" for no mask; `other` is the second style's, which may instead be elsewhere: where the first is not.
+    names: those of the styles; note: what is painted, in words.
+    """
+
+    _esm = _front("mask")
+    picture = t.Bytes(b"").tag(sync=True)
+    shape = t.List(t.Int(), [1, 1]).tag(sync=True)
+    mask = t.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value), echo_update=False)
+    other = t.Bytes(b"").tag(sync=True)
+    elsewhere = t.Bool(False).tag(sync=True)
+    names = t.List(t.Unicode()).tag(sync=True)
+    note = t.Unicode("").tag(sync=True)
 
 
 class LayerChoice(_Part):

@@ -18,9 +18,9 @@ from PIL import Image
 from nstlab import images
 from nstlab.decoding import ENDINGS
 from nstlab.errors import RequestError
-from nstlab.images import find_picture, load_image, read_settings, to_pixels
-from nstlab.optimise import INITIAL_VALUES, initial_value
-from nstlab.settings import Settings
+from nstlab.images import Pictures, find_picture, load_image, read_settings, to_pixels
+from nstlab.optimise import INITIAL_VALUES, cover, initial_value, to_paint_from, to_show
+from nstlab.settings import Settings, choices
 from nstlab.storage import out_folder, write_whole
 from nstlab.widgets.parts import FRONT, Viewer, data_url
 
@@ -50,7 +50,23 @@ def _thumbnail(path: str, _: int) -> str:
 def initial_thumbnails(settings: Settings) -> dict[str, str]:
     """Thumbnails of all initial values for these two pictures."""
     content, style = (load_image(name, THUMBNAIL, smallest=1) for name in (settings.content, settings.styles[0]))
-    return {name: data_url(jpeg(initial_value(name, content, style, settings.seed), 82)) for name in INITIAL_VALUES}
+    names = [*INITIAL_VALUES, *(reference for name, reference in settings.code.items() if name == "init")]
+    return {name: data_url(jpeg(initial_value(name, content, style, settings.seed), 82)) for name in names}
+
+
+def colour_thumbnails(settings: Settings) -> dict[str, str]:
+    """What each way to treat colour does to these pictures: to the mean of content and styles, for a painting.
+
+    The mean is made of what the loss would see, and shown as a result is.
+    """
+    content = load_image(settings.content, THUMBNAIL, smallest=1)
+    styles = tuple(cover(load_image(name, THUMBNAIL, smallest=1), *content.shape[2:]) for name in settings.styles)
+    found = {}
+    for colour in choices("colour"):
+        seen = to_paint_from(Pictures(content, styles), colour)
+        style = sum(v * style for v, style in zip(settings.proportions, seen.styles, strict=True))
+        found[colour] = data_url(jpeg(to_show((seen.content + style) / 2, content, colour), 85))
+    return found
 
 
 def keep_upload(name: str, data: bytes, out: Path | None) -> Path:

@@ -13,7 +13,7 @@ from nstlab.terminal import duration
 from nstlab.widgets.display import Display
 from nstlab.widgets.export import AXES
 from nstlab.widgets.gallery import Gallery
-from nstlab.widgets.parts import FRONT, LayerChoice, TextToTake
+from nstlab.widgets.parts import FRONT, LayerChoice, PictureChoice, TextToTake
 
 BUTTONS = {
     "start": ("Start", "continue from what is stored to the iteration requested"),
@@ -34,12 +34,15 @@ STATES = {
 }
 
 FOLDS = {
+    "control": "Control: colours, masks, smoothness",
     "optimiser": "Optimiser",
     "layers": "Layers",
     "network": "Network, losses and device",
     "reduction": "A smaller network",
 }
 """Families of settings that are folded away -> their titles."""
+IN_SIGHT = ("content", "style", "style_weights", "init", "k_S")
+"""Settings that are not folded away, above those of numbers."""
 
 
 class Bench(Protocol):
@@ -49,6 +52,7 @@ class Bench(Protocol):
     display: Display
     gallery: Gallery
 
+    def trust(self, _: Any = None) -> None: ...
     def refresh_gallery(self, change: dict[str, Any]) -> None: ...
     def refresh_exports(self, change: Any = None) -> None: ...
 
@@ -68,25 +72,39 @@ class View:
         self.message = _with(w.HTML(), "nst-message")
         self.identity = w.HTML()
         self.others = _with(w.VBox(), "nst-others")
+        self.trust = _with(w.VBox(), "nst-others")
+        self._trusts = panel.trust
         self.folds: dict[str, w.ToggleButton] = {}
         bar = _with(w.Box([*self.buttons.values(), self.status]), "nst-bar")
-        middle = _with(w.VBox([panel.display.viewer, panel.display.scrubber]), "nst-middle")
+        masks = self._masks(panel.controls["content_masks"])
+        middle = _with(w.VBox([panel.display.viewer, panel.display.scrubber, *masks]), "nst-middle")
         side = _with(w.VBox([panel.display.curves, self.identity]), "nst-side")
         body = _with(w.Box([self._settings(panel.controls), middle, side]), "nst-body")
         below = _with(w.VBox([*self._gallery(panel), *self._exports(panel)]), "nst-below")
         style = _with(w.HTML(f"<style>{(FRONT / 'panel.css').read_text(encoding='utf-8')}</style>"), "nst-style")
-        self.children = [style, bar, self.progress, self.message, self.others, body, below]
+        self.children = [style, bar, self.progress, self.message, self.trust, self.others, body, below]
 
     def _settings(self, controls: dict[str, Any]) -> w.Widget:
         folds = []
         for family, title in FOLDS.items():
-            names = names_where(family=family)
-            rows = [controls[name] for name in names if isinstance(controls[name], LayerChoice)]
+            names = [name for name in names_where(family=family) if name not in (*IN_SIGHT, "content_masks")]
+            rows = [controls[name] for name in names if isinstance(controls[name], (LayerChoice, PictureChoice))]
             rows.append(_fields(controls, *(name for name in names if controls[name] not in rows)))
             folds += self._fold(family, title, w.VBox(rows))
-        pictures = [controls[name] for name in ("content", "style", "init", "k_S")]
+        pictures = [controls[name] for name in IN_SIGHT]
         fields = _fields(controls, "size", "iterations")
         return _with(w.VBox([*pictures, fields, _with(w.VBox(folds), "nst-folds")]), "nst-settings")
+
+    def _masks(self, control: Any) -> list[w.Widget]:
+        """The masks, as large as the picture; their heading says whether there are any."""
+        title = "Masks: where a style is painted"
+        rows = self._fold("masks", title, control)
+
+        def tell(change: dict[str, Any]) -> None:
+            self.folds["masks"].description = f"{title} · in use" if change["new"] else title
+
+        control.observe(tell, "value")
+        return rows
 
     def _gallery(self, panel: Bench) -> list[w.Widget]:
         rows = self._fold("gallery", "Stored runs", panel.gallery)
@@ -147,6 +165,17 @@ class View:
         done = newest / max(settings.iterations, 1) if settings and newest is not None else 0
         self.progress.value = f'<i><i style="width:{100 * min(done, 1):.1f}%"></i></i>'
 
+    def show_trust(self, code: dict[str, str] | None) -> None:
+        """Code that loaded settings name, and a button that says yes to it; None: there is none to ask about."""
+        rows = []
+        if code:
+            named = html.escape(", ".join(code.values()))
+            button = w.Button(description="Trust it", tooltip=f"run {named}, which these settings name")
+            button.on_click(self._trusts)
+            text = w.HTML(f"These settings name code to run, {named}: read it before you trust it.")
+            rows.append(_with(w.HBox([text, button]), "nst-other"))
+        self.trust.children = rows
+
     def show_others(self, benches: list[Any]) -> None:
         """The other panels of this kernel that compute, each with a button that stops it."""
         rows = []
@@ -177,6 +206,6 @@ def _fields(controls: dict[str, Any], *names: str) -> w.Widget:
     """Controls with their labels above them, two per row."""
     box = _with(w.Box([controls[name] for name in names]), "nst-fields")
     for name in names:
-        if name in ("style_layer_weights", "weights"):
+        if name in ("style_layer_weights", "style_masks", "weights"):
             controls[name].add_class("nst-wide")
     return box

@@ -16,21 +16,34 @@ import ipywidgets as w
 from IPython import get_ipython
 from IPython.display import HTML, DisplayHandle, display
 
+from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.images import load_pictures, picture_files
+from nstlab.knobs import OWN
 from nstlab.network import needs_download
-from nstlab.optimise import Step, first_rate, forecast, initial_picture, measured_rate, to_show
+from nstlab.optimise import Step, check_code, first_rate, forecast, initial_picture, measured_rate, to_show
 from nstlab.runs import Run
 from nstlab.settings import Settings, names_where
-from nstlab.widgets.controls import CHANGE_WHILE_PAUSED, CHANGE_WHILE_RUNNING, add_picture, make_controls, read, write
+from nstlab.widgets.controls import (
+    CHANGE_WHILE_PAUSED,
+    CHANGE_WHILE_RUNNING,
+    follow,
+    make_controls,
+    offer,
+    read,
+    write,
+)
 from nstlab.widgets.display import Display
 from nstlab.widgets.export import AXES, command_line, python_line, shell_line, sweep
 from nstlab.widgets.gallery import Gallery
-from nstlab.widgets.pictures import initial_thumbnails, keep_upload, settings_inside, still
+from nstlab.widgets.parts import PictureChoice
+from nstlab.widgets.pictures import colour_thumbnails, initial_thumbnails, keep_upload, settings_inside, still
+from nstlab.widgets.styles import FEW
 from nstlab.widgets.view import View
 from nstlab.widgets.worker import Worker
 
 STATUS_SECONDS = 0.25
+PICTURES = ("content", "style", "init")  # settings whose control offers pictures
 _PANELS: weakref.WeakSet[Panel] = weakref.WeakSet()
 """Those of this kernel: each tells what the others compute."""
 
@@ -45,6 +58,7 @@ class Panel(w.VBox):
     def __init__(self, out: str | Path | None = None) -> None:
         self.out = Path(out).absolute() if out else None
         self.controls = make_controls()
+        self.controls["content_masks"].out = self.out
         self.worker = Worker(self._on_step, self._on_branch, self._on_state)
         self.display = Display(self.worker.lock)
         self.gallery = Gallery(self.out)
@@ -156,6 +170,8 @@ class Panel(w.VBox):
             self._writing = False
         self._branch = settings
         self._on_settings({"name": "value", "owner": None}, run)
+        if len(settings.styles) > FEW and not self.message:
+            self.say(f"{len(settings.styles)} styles: the panel's controls show them, and what is theirs, as text.")
 
     @property
     def message(self) -> str:
@@ -172,12 +188,12 @@ class Panel(w.VBox):
     def _connect(self) -> None:
         for control in self.controls.values():
             control.observe(self._on_settings, "value")
-        for kind in ("content", "style"):
-            self.controls[kind].on_file = lambda name, data, kind=kind: self._on_upload(kind, name, data)
-            self.controls[kind].on_refusal = lambda text: self.say(text, error=True)
-        self.controls["k_S"].on_refusal = lambda text: self.say(text, error=True)
+        choices = (self.controls["content"], *self.controls["style"].choices, self.controls["init"])
+        for choice in choices:
+            choice.on_file = lambda name, data, choice=choice: self._on_upload(choice, name, data)
+        for part in (*choices, self.controls["k_S"], self.controls["content_masks"], self.display.viewer):
+            part.on_refusal = lambda text: self.say(text, error=True)
         self.display.viewer.on_file = self._on_dropped
-        self.display.viewer.on_refusal = lambda text: self.say(text, error=True)
         self.display.viewer.observe(self._on_other_picture, "caption")
         self.gallery.choice.on_choice = self._on_gallery
 
@@ -202,15 +218,46 @@ class Panel(w.VBox):
                 self.worker.forget()
                 self.say("")
             try:
-                if name in ("content", "style") and change["new"] not in self.controls[name].options:
-                    add_picture(self.controls[name], change["new"])
+                if name in OWN:
+                    self._take_code(name, change["new"])
+                if name in PICTURES:
+                    offer(self.controls[name], self.controls[name].value)
+                    self._follow()
                 settings = self.settings
+                self.view.show_trust(None if all(map(own.is_trusted, settings.code.values())) else settings.code)
                 self._preview(name, settings, run)
             except (RequestError, RunError, OSError) as error:
-                if name in ("content", "style") and change["new"] not in self.controls[name].options:
+                if name in OWN or (name in PICTURES and not self._offered(name)):
                     self._put_back(name, change["old"])
                 self.say(str(error), error=True)
             self._tell()
+
+    def _take_code(self, name: str, value: str) -> None:
+        """What the user names is trusted. Raises RequestError, or RunError, if it cannot be used."""
+        if own.is_own(value):
+            own.trust(value)
+            check_code(self.settings)
+            self._put_back(name, own.absolute(value))
+
+    def trust(self, _: Any = None) -> None:
+        """Trust the code that the loaded settings name."""
+        for reference in self.settings.code.values():
+            own.trust(reference)
+        self.say("")
+        self._on_settings({"name": "value", "owner": None})
+
+    def _offered(self, name: str) -> bool:
+        """Whether the pictures that a control has could be read."""
+        value = self.controls[name].value
+        return set((value,) if isinstance(value, str) else value) <= set(self.controls[name].options)
+
+    def _follow(self) -> None:
+        """Weights and masks follow the pictures chosen; which is no change of the user's."""
+        self._writing = True
+        try:
+            follow(self.controls)
+        finally:
+            self._writing = False
 
     def _put_back(self, name: str, value: Any) -> None:
         self._writing = True
@@ -222,7 +269,10 @@ class Panel(w.VBox):
     def _preview(self, name: str | None, settings: Settings, run: Run | None = None) -> None:
         """Before the start: the stored run of these settings, or the initial value."""
         if name in (None, "content", "style", "seed"):
-            self.controls["init"].thumbnails = initial_thumbnails(settings)
+            own = self.controls["init"].thumbnails  # of a picture to begin with
+            self.controls["init"].thumbnails = own | initial_thumbnails(settings)
+        if name in (None, "content", "style", "style_weights"):
+            self.controls["colour"].thumbnails = colour_thumbnails(settings)
         if name in (None, "content", "style", "size", "style_size"):
             self.display.show_pictures(settings)
         if run is None and needs_download(settings.weights):
@@ -337,13 +387,12 @@ class Panel(w.VBox):
         width, height = self.display.viewer.shape
         return str(forecast(settings, height, width, self._rate, (self._newest() or 0)))
 
-    def _on_upload(self, kind: str, name: str, data: bytes) -> None:
-        """A picture for content or style has arrived."""
+    def _on_upload(self, choice: PictureChoice, name: str, data: bytes) -> None:
+        """A picture for content or for a style has arrived."""
         try:
             path = str(keep_upload(name, data, self.out))
-            if path not in self.controls[kind].options:
-                add_picture(self.controls[kind], path)
-            self.controls[kind].value = path
+            offer(choice, path)
+            choice.value = path
         except (RequestError, RunError) as error:
             self.say(str(error), error=True)
         except OSError as error:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,7 +42,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._until = "finished"  # the state to enter when the loop ends
         self._k_S: float | None = None
-        self._ready: tuple[Settings, Objective, torch.Tensor] | None = None
+        self._ready: tuple[Any, Objective, torch.Tensor] | None = None
 
     @property
     def busy(self) -> bool:
@@ -148,7 +149,7 @@ class Worker:
         if run.complete:
             return None  # nothing will be computed
         same = {name: Settings.model_fields[name].default for name in names_where(rebuilds=False)}
-        key = run.settings.with_(**same)
+        key = (run.settings.with_(**same), tuple(run.code.items()))
         if self._ready is None or self._ready[0] != key:
             self._ready = (key, *set_up(run.settings))
         return self._ready[1:]

@@ -218,7 +218,7 @@ def test_run_says_what_it_did_and_show_tells_how_to_make_it_again(tmp_path):
 
 
 def test_settings_from_a_picture_start_no_download_without_a_yes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(weights, "_torchvisions_file", lambda: tmp_path / "nothing.pth")
+    monkeypatch.setattr(weights, "torchvisions_file", lambda: tmp_path / "nothing.pth")
     lab.save_image(torch.rand(1, 3, 48, 48), tmp_path / "theirs.png", lab.Settings(size=48, weights="torchvision"))
 
     def download():

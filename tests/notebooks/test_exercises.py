@@ -10,8 +10,9 @@ import torch
 
 import nstlab as lab
 from nstlab import course, dissect, evaluation
+from nstlab.images import load_mask
 from nstlab.metrics import angles, distances, rmse
-from nstlab.optimise import reduced_network, set_up
+from nstlab.optimise import matched, reduced_network, set_up
 from nstlab.reduction import cost, merge
 from nstlab.sweeps import notebook_parameters
 
@@ -414,3 +415,46 @@ def test_09_3_with_a_weak_style_the_photograph_is_second_best(judged):
     assert orders[OWN["09"]["k_S"]][0] == "good" and orders[OWN["09"]["k_S"]][1] != "content"
     nearer, further = (rmse(judged[k][1]["good"], judged[k][1]["content"]) for k in (0.1, OWN["09"]["k_S"]))
     assert nearer < further / 2
+
+
+def test_11_1_three_styles_without_weights_count_equally():
+    settings = lab.Settings.from_text({"content": "astronaut", "style": "swirl,gilt,waves"})
+    assert settings.styles == ("swirl", "gilt", "waves") and settings.proportions == (1 / 3,) * 3
+
+
+def test_11_2_a_style_without_a_mask_is_painted_everywhere():
+    """The second style's gradient reaches into the figure, though the first alone has it as its place."""
+    settings = settings_of("11", content_masks=["astronaut-figure", "none"], style_weights=[0, 1], content_layers=[])
+    objective, x = set_up(settings)
+    (gradient,) = torch.autograd.grad(objective(x)["total"], x)
+    figure = load_mask("astronaut-figure", x.shape[2:])
+    assert (gradient * figure).abs().mean() > 0.1 * (gradient * (1 - figure)).abs().mean()
+
+
+def test_11_3_outside_its_mask_a_style_leaves_the_photograph(paint):
+    run = paint("11", style="swirl", content_masks="astronaut-ground")
+    photograph = lab.load_image(OWN["11"]["content"], OWN["11"]["size"])
+    figure = load_mask("astronaut-figure", photograph.shape[2:])
+    changed = (run.result - photograph).square().mean(1, keepdim=True)
+    in_figure, in_ground = (float((changed * t).sum() / t.sum()) ** 0.5 for t in (figure, 1 - figure))
+    assert in_figure < in_ground / 2
+
+
+def test_11_4_a_style_in_black_and_white_takes_on_a_tint():
+    painting, content = (lab.load_image(name, 64) for name in ("woodcut", "astronaut"))
+    grey = painting.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    colours = matched(grey, content).double().flatten(2)[0]
+    assert torch.allclose(colours.mean(1), content.double().flatten(2)[0].mean(1), atol=1e-5)
+    largest, second, _ = torch.linalg.eigvalsh(torch.cov(colours)).flip(0)
+    assert second < 1e-6 * largest
+
+
+def test_11_5_another_style_takes_the_place_of_the_first(paint):
+    """From the result of one run: the longer the second goes on, the further it is from it."""
+    first = paint("11", style="gilt", size=64)
+    later = [
+        paint("11", style="swirl", size=64, init=str(first.folder / "result.png"), k_S=1000.0, iterations=n).result
+        for n in (2, 40)
+    ]
+    soon, long = (rmse(result, first.result) for result in later)
+    assert soon < long / 2

@@ -1,4 +1,4 @@
-"""Notebooks 00 to 03 and 05 to 09 run from a fresh kernel with small parameters, and all of them are one course."""
+"""Notebooks 00 to 03, 05 to 09 and 11 run from a fresh kernel with small parameters, and all of them are one course."""
 
 import re
 
@@ -30,8 +30,9 @@ SMALL = {
     "07": {"size": 40, "iterations": 12, "short": 8, "rates": [0.5, 5.0], "lbfgs_rates": [1.0], "histories": [2, 3]},
     "08": {"size": 64},
     "09": {"size": 48, "iterations": 2, "content": "chelsea", "style": "waves"},
+    "11": {"size": 48, "iterations": 2, "strengths": [0.0, 30000.0]},
 }
-FIGURES = {"00": 4, "01": 4, "02": 10, "03": 9, "05": 7, "06": 8, "07": 9, "08": 7, "09": 6}
+FIGURES = {"00": 4, "01": 4, "02": 10, "03": 9, "05": 7, "06": 8, "07": 9, "08": 7, "09": 6, "11": 14}
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,13 @@ def test_the_report_of_a_sweep_opens_offline(tmp_path):
     assert not re.search(r"@import|url\([\"']?https?:", page)
     executed = nbformat.read(outcome.folder / "notebook.ipynb", as_version=4)
     figures = [out for cell in executed.cells for out in outputs_of(cell) if "image/png" in out.get("data", {})]
-    assert len(figures) >= 7
+    sheets = [
+        out
+        for cell in executed.cells
+        for out in outputs_of(cell)
+        if "nst-sheet" in out.get("data", {}).get("text/html", "")
+    ]
+    assert len(sheets) == 1 and len(figures) >= 6
     said = [output.get("data", {}).get("text/markdown", "") for cell in executed.cells for output in outputs_of(cell)]
     assert any("grey levels** on average" in text for text in said) and not any(" nan" in text for text in said)
 

@@ -71,3 +71,12 @@ def test_a_cell_that_fails_is_one_line_and_its_notebook_is_kept(tmp_path):
         run_notebook(NOTEBOOK, values, tmp_path / "out", progress=False)
     assert "stopped at cell" in str(error.value) and "\n" not in str(error.value)
     assert (folder / "notebook.ipynb").exists()
+
+
+def test_with_two_styles_and_all_that_can_be_controlled(tmp_path):
+    Image.new("RGB", (40, 40), "teal").save(tmp_path / "start.png")
+    values = {"style": ["swirl", "gilt"], "style_weights": [2, 1], "size": 48, "iterations": 2, "colour": "luminance"}
+    values |= {"content_masks": ["astronaut-figure", "none"], "k_TV": 3.0, "padding": "replicate"}
+    values |= {"init": str(tmp_path / "start.png"), "explore": False}
+    run = run_notebook(NOTEBOOK, values, tmp_path / "out", progress=False)
+    assert run.iteration == 2 and run.settings.proportions == (2 / 3, 1 / 3)

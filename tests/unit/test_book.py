@@ -47,11 +47,11 @@ def test_the_table_of_contents_takes_chapters_as_they_come(make_book, tmp_path):
     chapter(tmp_path, "01", "one")
     without = make_book.contents(course.chapters(tmp_path))
     chapter(tmp_path, "08", "network_reduction")
-    chapter(tmp_path, "11", "unforeseen")
+    chapter(tmp_path, "99", "unforeseen")
     with_it = make_book.contents(course.chapters(tmp_path))
     assert "08" not in without and "Further" not in without
     assert ":caption: Further\n\n08_network_reduction\n" in with_it
-    assert ":caption: More\n\n11_unforeseen\n" in with_it
+    assert ":caption: More\n\n99_unforeseen\n" in with_it
 
 
 def test_the_key_of_an_executed_copy_follows_notebook_and_parameters(make_book, tmp_path):

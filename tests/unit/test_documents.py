@@ -1,6 +1,7 @@
 """Links lead somewhere, words are spelt right, and what is said in several places agrees."""
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -113,6 +114,31 @@ def test_the_command_beside_a_picture_is_the_one_that_made_it(load_script):
     pairs = re.findall(r"^\| (\w+) \| (\w+) \|.*`nstlab run --content \1 --style \2 ", page, re.M)
     contents, styles = make_gallery.CONTENTS.split(","), make_gallery.STYLES.split(",")
     assert pairs == [(content, style) for content in contents for style in styles]
+
+
+def test_the_commands_of_the_second_sheet_make_its_pictures(load_script, monkeypatch):
+    """What stands on the page, typed in the project's folder, is what the sheet shows; all of control is there."""
+    make_gallery = load_script("docs/make_gallery.py")
+    monkeypatch.chdir(home())
+    page = (home() / "docs" / "gallery.md").read_text(encoding="utf-8").partition("## Control")[2]
+    typed = [as_typed(command) for command in re.findall(r"\| `(nstlab run .*)` \|", page)]
+    shown = [each for row in make_gallery.CONTROL.values() for each in row.values() if isinstance(each, Settings)]
+    assert typed == shown
+    assert "gallery_control.jpg" in page and (home() / "docs" / "gallery_control.jpg").stat().st_size < 400_000
+    used = {name for settings in typed for name in settings.changed()}
+    assert {"style_weights", "content_masks", "colour", "k_TV", "padding", "init", "style_loss"} <= used
+
+
+def as_typed(command: str) -> Settings:
+    """The settings of `nstlab run --content C --style S --set NAME=VALUE ...`."""
+    program, run, *words = shlex.split(command)
+    assert (program, run) == ("nstlab", "run")
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return Settings.from_text(
+        dict(
+            value.split("=", 1) if option == "--set" else (option.removeprefix("--"), value) for option, value in pairs
+        )
+    )
 
 
 def test_notebooks_use_the_words_of_settings():

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import nstlab as lab
 from nstlab import plots
@@ -27,6 +28,7 @@ FIGURES = {
     "bars": lambda: plots.bars(TABLE, "seconds"),
     "tolerance": lambda: plots.tolerance(TABLE, "error", "title"),
     "drift": lambda: plots.drift(COURSES),
+    "lines": lambda: plots.lines(TABLE, "row", "error", ticks=["a", "b", "c"]),
     "losses": lambda: plots.losses(HISTORY, lab.Settings()),
 }
 
@@ -42,6 +44,26 @@ def test_no_legend_lies_on_what_is_drawn(name):
         assert not any(box.overlaps(axis.get_window_extent()) for axis in figure.axes)
         assert figure.bbox.x1 >= box.x1 - 1
     assert figure.get_facecolor()[3] == 1  # a card of its own, in a dark theme, too
+    plt.close(figure)
+
+
+def test_a_border_is_drawn_where_it_is_and_nowhere_else():
+    off = np.zeros((5, 5))
+    off[0] = 0.5
+    off[1, 1] = 1e-9  # below the scale, and not nothing
+    figure = plots.borders({"layer": off, "another": 0 * off})
+    layer, another = (axis.images[0].get_array() for axis in figure.axes[:2])
+    assert (layer.mask == (off == 0)).all() and layer.max() == 0.5 and layer.min() == 0.5e-3
+    assert another.mask.all()
+    plt.close(figure)
+
+
+def test_rows_of_pictures_have_all_their_titles_and_captions():
+    grey = torch.full((1, 3, 4, 6), 0.5)
+    figure = plots.captioned_rows({"first: $1": {"a": grey, "b": grey}, "second": {"c": grey}})
+    assert [part.get_suptitle() for part in figure.subfigs] == [r"first: \$1", "second"]
+    shown = [[axis.get_title() for axis in part.axes if axis.images] for part in figure.subfigs]
+    assert shown == [["a", "b"], ["c"]]
     plt.close(figure)
 
 

@@ -220,6 +220,42 @@ def test_the_page_on_your_own_works_as_it_stands(tmp_path, monkeypatch):
     )
 
 
+# the panel
+
+
+def test_the_panel_takes_code_and_refuses_what_cannot_be_used(mine, tmp_path, monkeypatch):
+    file = mine()
+    monkeypatch.chdir(tmp_path)
+    panel = lab.panel(out=tmp_path / "out")
+    assert "mine.py:means" in panel.controls["style_loss"].options
+    assert "mine.py:broken" in panel.controls["content_loss"].options
+    panel.load(Settings(**SMALL))
+    panel.controls["style_loss"].value = "mine.py:means"
+    assert panel.message == "" and panel.settings.style_loss == f"{file}:means"
+    panel.controls["style_loss"].value = "mine.py:number"
+    assert "is int; expected a StyleLoss" in panel.message and panel.settings.style_loss == f"{file}:means"
+    panel.controls["init"].value = "mine.py:negative"
+    assert panel.settings.init == f"{file}:negative"
+    panel.start()
+    panel.wait(60)
+    assert panel.state == "finished" and panel.run.code["style_loss"] == own.sha256(f"{file}:means")
+
+
+def test_the_panel_asks_before_it_runs_code_that_a_picture_names(mine, tmp_path):
+    folder = painted(mine(), tmp_path)
+    panel = lab.panel(out=tmp_path / "out")
+    panel.load(lab.read_settings(folder / "result.png").with_(k_S=3))
+    assert panel.view.trust.children and not marked(tmp_path)
+    panel.start()
+    panel.wait(60)
+    assert panel.state == "failed" and "not you" in panel.message and not marked(tmp_path)
+    panel.trust()
+    assert not panel.view.trust.children
+    panel.start()
+    panel.wait(60)
+    assert panel.state == "finished" and marked(tmp_path)
+
+
 # judges
 
 

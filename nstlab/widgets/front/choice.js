@@ -28,10 +28,13 @@ function render({ model, el }) {
     model.send({ kind: "chosen", name });
   }
 
+  const captionOf = (name) => model.get("captions")[name] ?? name;
+  const meaning = (name) => model.get("meanings")[name] ?? captionOf(name);
+
   function tile(name) {
-    const caption = model.get("captions")[name] ?? name;
+    const caption = captionOf(name);
     const picture = model.get("thumbnails")[name];
-    const button = element("button", { type: "button", role: "radio", "data-name": name, title: caption });
+    const button = element("button", { type: "button", role: "radio", "data-name": name, title: meaning(name) });
     button.addEventListener("click", () => choose(name));
     button.append(picture ? element("img", { src: picture, alt: "" }) : element("span", { class: "nst-blank" }));
     if (model.get("captioned")) button.append(element("span", {}, caption));
@@ -56,7 +59,7 @@ function render({ model, el }) {
       button.tabIndex = on || (!known && i === 0) ? 0 : -1;
       button.disabled = model.get("disabled");
     });
-    chosen.textContent = value ? (model.get("captions")[value] ?? value) : "none";
+    chosen.textContent = value ? meaning(value) : "none";
     chosen.title = chosen.textContent;
     el.querySelectorAll(".nst-file button, .nst-path").forEach((part) => (part.disabled = model.get("disabled")));
     if (path && /[\\/.]/.test(value)) path.value = value;
