@@ -28,6 +28,11 @@ def box_colours(count: int) -> list[str]:
     return [to_hex(colormaps["plasma"](0.95 - 0.8 * i / max(count - 1, 1))) for i in range(count)]
 
 
+def colour_stops(colours: str, count: int = 9) -> list[str]:
+    """Evenly spaced colours of a colour map, as `scale` names it, from the lowest value to the highest."""
+    return [to_hex(colormaps[colours](i / (count - 1))) for i in range(count)]
+
+
 def position_card(card: PositionCard, layers: Sequence[str] = SHOWN) -> Figure:
     """A pixel's receptive field in some layers as nested boxes, and the features it excites most there."""
     figure = Figure(figsize=(13, 4.6), layout="constrained")

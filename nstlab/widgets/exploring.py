@@ -8,8 +8,6 @@ from typing import Any
 
 import ipywidgets as w
 import torch
-from matplotlib import colormaps
-from matplotlib.colors import Normalize, to_hex
 
 from nstlab import dissect, plots
 from nstlab.images import load_image
@@ -186,9 +184,9 @@ def _excited(feature: int, value: float, part: float) -> list:
     ]
 
 
-def _strip(colours: str, limits: Normalize) -> str:
-    """A scale of a map's colours with its ends, in grey levels, as HTML."""
-    stops = ", ".join(to_hex(colormaps[colours](i / 8)) for i in range(9))
+def _strip(colours: str, limits: Any) -> str:
+    """A scale of a map's colours with its ends, in grey levels, as HTML; colours, limits: as from `plots.scale`."""
+    stops = ", ".join(plots.colour_stops(colours))
     low, high = (f"{end:.0f}".replace("-", "−") for end in (limits.vmin, limits.vmax))
     return f'{low}<i style="background:linear-gradient(90deg, {stops})"></i>{high} grey levels'
 
