@@ -362,7 +362,8 @@ def doctor(sizes: str, network: str, as_json: bool) -> None:
     from nstlab.runs import this_machine
 
     default = Settings(network=network)
-    found, weights, expected = this_machine(default), default.weights, SOURCES[default.weights].sha256
+    found, weights = this_machine(default), default.weights
+    expected = SOURCES[weights].sha256 if weights in SOURCES else None
     found["weights"] = {"network": network, "name": weights, "sha256": network_sha256(network, weights)}
     if expected is not None:
         found["weights"]["as expected"] = found["weights"]["sha256"] == expected

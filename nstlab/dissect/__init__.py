@@ -20,7 +20,7 @@ from nstlab.dissect.cards import (
     layer_cards,
     position_card,
 )
-from nstlab.dissect.favourites import favourite
+from nstlab.dissect.favourites import favourite, favourite_steps
 from nstlab.dissect.features import (
     Histogram,
     Patch,

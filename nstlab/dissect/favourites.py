@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 
 from nstlab.network import Network
-from nstlab.optimise import make_optimizer, squared_variation, steps
+from nstlab.optimise import Step, make_optimizer, squared_variation, steps
 from nstlab.settings import Settings
 
 
@@ -17,7 +17,7 @@ class _Favourite:
 
     Without regularisers the optimum is meaningless noise. From the literature: total variation and a bound on the
     pixels (Mahendran & Vedaldi 2015); jitter, which shifts the picture by a few pixels before each look (Mordvintsev
-    et al. 2015); and, set up in `favourite`, a gradient with frequencies weighed by 1/f (Olah et al. 2017).
+    et al. 2015); and, set up in `favourite_steps`, a gradient with frequencies weighed by 1/f (Olah et al. 2017).
     """
 
     def __init__(self, net: Network, name: str, feature: int, settings: Settings, smoothness: float) -> None:
@@ -63,6 +63,27 @@ def favourite(
     >>> favourite(load_vgg19("random", device="cpu"), "conv1_2", 3, size=32, iterations=2)[0].shape
     torch.Size([1, 3, 32, 32])
     """
+    *_, last = computed = list(favourite_steps(net, name, feature, size, iterations, seed, smoothness))
+    return last.image.clamp(0, 1), np.array([step.losses["activation"] for step in computed])
+
+
+def favourite_steps(
+    net: Network,
+    name: str,
+    feature: int,
+    size: int = 64,
+    iterations: int = 60,
+    seed: int = 0,
+    smoothness: float = 2e-4,
+) -> Iterator[Step]:
+    """The steps to a feature's `favourite`: iterations 0 to `iterations`, each with its picture, unclamped.
+
+    The losses are `total`, `activation` (grey levels), `roughness` and `outside`. Raises RequestError at once.
+
+    >>> net = load_vgg19("random", device="cpu")
+    >>> [step.iteration for step in favourite_steps(net, "conv1_2", 3, size=32, iterations=2)]
+    [0, 1, 2]
+    """
     layer = net.layer(name)
     layer.check_feature(feature)
     source = "conv" + name[4:] if layer.kind == "relu" else name
@@ -70,11 +91,7 @@ def favourite(
     noise = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
     x = (10 * _pink(noise)).to(net.mean).requires_grad_()
     x.register_hook(_pink)
-    objective = _Favourite(net, source, feature, settings, smoothness)
-    activations = []
-    for step in steps(objective, x, make_optimizer(x, settings), settings):
-        activations.append(step.losses["activation"])
-    return step.image.clamp(0, 1), np.array(activations)
+    return steps(_Favourite(net, source, feature, settings, smoothness), x, make_optimizer(x, settings), settings)
 
 
 def _pink(t: torch.Tensor) -> torch.Tensor:

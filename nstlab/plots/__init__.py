@@ -3,7 +3,15 @@
 from nstlab.plots.control import borders, captioned_rows, lines, masks
 from nstlab.plots.courses import bars, by_layer, drift, film_strips, over_iterations, picture_table
 from nstlab.plots.dissection import favourites, gradient_shares, reconstruction_quality, reconstructions
-from nstlab.plots.features import box_colours, feature_card, overlay_png, png, position_card
+from nstlab.plots.features import (
+    box_colours,
+    colour_stops,
+    feature_card,
+    feature_details,
+    overlay_png,
+    png,
+    position_card,
+)
 from nstlab.plots.layers import (
     comparison,
     contact_sheet,

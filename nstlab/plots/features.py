@@ -28,6 +28,11 @@ def box_colours(count: int) -> list[str]:
     return [to_hex(colormaps["plasma"](0.95 - 0.8 * i / max(count - 1, 1))) for i in range(count)]
 
 
+def colour_stops(colours: str, count: int = 9) -> list[str]:
+    """Evenly spaced colours of a colour map, as `scale` names it, from the lowest value to the highest."""
+    return [to_hex(colormaps[colours](i / (count - 1))) for i in range(count)]
+
+
 def position_card(card: PositionCard, layers: Sequence[str] = SHOWN) -> Figure:
     """A pixel's receptive field in some layers as nested boxes, and the features it excites most there."""
     figure = Figure(figsize=(13, 4.6), layout="constrained")
@@ -74,15 +79,26 @@ def feature_card(card: FeatureCard) -> Figure:
     drawn = feature_map(axis, card.map, "its map", scale(card.map, signed=is_signed(card.layer, card.map)))
     bar = left.colorbar(drawn, ax=axis, location="bottom", shrink=0.8)
     bar.set_label("activation (grey levels)", fontsize=9)
-    upper, lower = right.subfigures(2, 1)
-    upper.suptitle("The pixels that excite it most; above each, the activation (grey levels)", fontsize=10)
-    patch_row(upper.subplots(1, 6), card.patches)
-    _kernels(lower, card)
+    _patches_and_kernels(right, card)
     return figure
 
 
+def feature_details(card: FeatureCard) -> Figure:
+    """What excites a feature and what it listens to: `feature_card` without the map, for the explorer."""
+    figure = Figure(figsize=(7.2, 3.9), layout="constrained")
+    _patches_and_kernels(figure, card)
+    return figure
+
+
+def _patches_and_kernels(figure, card: FeatureCard) -> None:
+    upper, lower = figure.subfigures(2, 1)
+    upper.suptitle("The pixels that excite it most; above each, the activation (grey levels)", fontsize=10)
+    patch_row(upper.subplots(1, 6), card.patches)
+    _kernels(lower, card)
+
+
 def _kernels(figure, card: FeatureCard) -> None:
-    count = len(card.kernels)
+    count = min(len(card.kernels), 6)
     if not count:
         figure.suptitle("A pool has no weights: it takes the largest of 2 × 2 positions", fontsize=10)
         return
@@ -97,7 +113,7 @@ def _kernels(figure, card: FeatureCard) -> None:
     reach = float(card.kernels.abs().max()) or 1.0
     norm = Normalize(-reach, reach)
     names = ("red", "green", "blue") if first else [f"from #{i}" for i in card.inputs]
-    for axis, name, kernel in zip(axes, names, card.kernels, strict=True):
+    for axis, name, kernel in zip(axes, names, card.kernels, strict=False):
         drawn = feature_map(axis, kernel, name, (AROUND_ZERO, norm))
     bar = figure.colorbar(drawn, ax=axes, location="right", shrink=0.8)
     bar.ax.tick_params(labelsize=8)

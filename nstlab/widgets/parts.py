@@ -1,4 +1,4 @@
-"""The panel's own controls, which ipywidgets lacks. Their JavaScript is in front/."""
+"""The panel's and the explorer's own controls, which ipywidgets lacks. Their JavaScript is in front/."""
 
 from __future__ import annotations
 
@@ -153,6 +153,33 @@ class Scrubber(_Part):
     _esm = _front("scrubber")
     frames = t.List(t.Int()).tag(sync=True)
     index = t.Int(-1).tag(sync=True)
+
+
+class Place(_Part):
+    """A picture with boxes drawn on it; `point` is the pixel (row, column) last clicked or reached by arrow keys."""
+
+    _esm = _front("place")
+    png = t.Bytes().tag(sync=True)
+    size = t.List([1, 1]).tag(sync=True)  # rows, columns of the picture
+    point = t.List([0, 0]).tag(sync=True)
+    boxes = t.List().tag(sync=True)  # [top, left, bottom, right, colour, name]
+    caption = t.Unicode().tag(sync=True)
+    side = t.Int(360).tag(sync=True)  # the longer one on the screen where there is room, in CSS pixels
+
+
+class FeatureTable(_Part):
+    """Rows of features to click on; `chosen` is [layer, feature], the one last clicked.
+
+    A row is {layers, field, features}, with `says` in place of buttons for its layers; features are
+    [number, text, percent of the bar, what it says under the pointer] each. Those of a conv and its relu, in one row,
+    belong to the one that is chosen, or else to the relu.
+    """
+
+    _esm = _front("features")
+    rows = t.List().tag(sync=True)
+    heads = t.List(t.Unicode(), ["", "", ""]).tag(sync=True)  # of the columns
+    chosen = t.List(["", 0]).tag(sync=True)
+    colours = t.Dict().tag(sync=True)  # of the boxes, by layer
 
 
 class TextToTake(_Part):

@@ -11,7 +11,7 @@ tool"""
 def open_explorer(notebook, size=256, **options):
     page = notebook([CELL.format(size=size)], **options)
     page.run_all()
-    page.locator(".nst-features td").first.wait_for()
+    page.locator(".nst-explorer-features td").first.wait_for()
     page.wait_until(lambda: card(page).startswith("blob:"), what="the feature's card")
     page.page.wait_for_timeout(500)  # the kernel's last messages
     return page
@@ -26,7 +26,7 @@ def caption(page, which=0) -> str:
 
 
 def table(page) -> str:
-    return page.locator(".nst-features").inner_text()
+    return page.locator(".nst-explorer-features").inner_text()
 
 
 def click(page, row: float, column: float, which=0) -> float:
@@ -36,7 +36,7 @@ def click(page, row: float, column: float, which=0) -> float:
     began = time.monotonic()
     canvas.click(position={"x": column * box["width"], "y": row * box["height"]})
     page.page.wait_for_function(
-        "(before) => document.querySelector('.nst-features').innerText !== before", arg=before, polling=10
+        "(before) => document.querySelector('.nst-explorer-features').innerText !== before", arg=before, polling=10
     )
     return time.monotonic() - began
 
@@ -85,3 +85,41 @@ def test_it_works_from_the_keyboard_and_says_what_is_wrong(notebook):
     assert "features 0 to 63, not 99" in page.run(
         "try:\n    tool.choose('conv1_1', 99)\nexcept Exception as error:\n    print(error)"
     )
+
+
+CUT_OFF = """() => [...document.querySelectorAll('.nst-explorer *')].filter(part => part.clientWidth
+  && part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).overflowX !== 'visible'
+  && !part.matches('input, select')).map(part => part.className + ': ' + part.scrollWidth)"""
+
+
+def test_rows_favourites_and_neighbours(notebook):
+    """A row for conv and relu of a layer; nothing is cut off; a favourite is painted; a neighbour is a click away."""
+    page = open_explorer(notebook, size=96, width=1400, height=1300)
+    rows = page.locator(".nst-explorer-features tbody tr")
+    assert rows.count() == 21  # 16 convolutions, each with its relu, and 5 poolings
+    assert "conv3_2" in rows.nth(7).inner_text() and "relu3_2" in rows.nth(7).inner_text()
+    assert page.page.evaluate(CUT_OFF) == []
+
+    page.locator(".nst-explorer-features [data-layer=conv3_2]").click()
+    page.wait_until(lambda: page.locator(".nst-explorer-layer select").input_value() == "conv3_2")
+    page.locator(".nst-explorer-neighbours [data-feature^=conv3_2-]").first.click()
+    page.wait_until(
+        lambda: page.locator(".nst-explorer-neighbours [aria-pressed=true]").count() == 0, what="a neighbour"
+    )
+    chosen = page.run("tool.controls['feature'].value")
+    assert chosen.isdigit()
+
+    page.run("tool.choose('relu1_2', 3); tool.controls['likes'].iterations = 12")
+    page.locator(".nst-explorer-likes button").click()
+    page.locator(".nst-explorer-likes", has_text="Its favourite picture").wait_for(timeout=60_000)
+    assert (page.locator(".nst-explorer-likes img").get_attribute("src") or "").startswith("blob:")
+    page.screenshot("explorer-1400")
+    page.run("tool.choose('relu1_2', 4)")
+    page.wait_until(lambda: not page.locator(".nst-explorer-likes img").is_visible(), what="another feature")
+    page.run("tool.choose('relu1_2', 3)")
+    page.wait_until(lambda: page.locator(".nst-explorer-likes img").is_visible(), what="the finished picture again")
+
+    page.page.set_viewport_size({"width": 800, "height": 1300})
+    page.page.wait_for_timeout(500)
+    page.screenshot("explorer-800")
+    assert page.page.evaluate(CUT_OFF) == []
