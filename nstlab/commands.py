@@ -358,7 +358,7 @@ def layers(network: str, weights: str | None) -> None:
 def doctor(sizes: str, network: str, as_json: bool) -> None:
     """Say what this machine has and what a run costs on it: seconds, memory, convolutions."""
     from nstlab.network import SOURCES, network_sha256
-    from nstlab.optimise import memory_needed
+    from nstlab.optimise import memory_needed, with_own_layers
     from nstlab.runs import this_machine
 
     default = Settings(network=network)
@@ -374,6 +374,7 @@ def doctor(sizes: str, network: str, as_json: bool) -> None:
     found["sizes"] = {}
     for text in sizes.split(","):
         settings = Settings.from_text({"network": network, "size": text.strip(), "iterations": "5"})
+        settings = with_own_layers(settings)
         seconds, algorithms = _measure(settings)
         memory = memory_needed(settings, settings.size, settings.size) / 1e9
         found["sizes"][settings.size] = {"seconds": seconds, "memory": memory, "convolutions": algorithms}

@@ -257,7 +257,8 @@ class Settings(BaseModel):
         kept = self.model_dump()
         if values.get("network", self.network) != self.network:
             before = architecture(self.network)
-            kept |= {name: None for name in OF_NETWORK if kept[name] == getattr(before, name)}
+            own_ones = before.layers is None  # only their network has them
+            kept |= {name: None for name in OF_NETWORK if own_ones or kept[name] == getattr(before, name)}
         with own.reading():
             settings = type(self)(**(kept | values))
         if not own.is_reading():

@@ -118,6 +118,8 @@ def network_sha256(name: str, weights: str) -> str:
     """The SHA-256 of a network's weights, without loading it. Raises like `load_network`."""
     if name in VGG_BLOCKS:
         return weights_sha256(weights, name)
+    if own.is_own(name):
+        return _made(name).sha256
     return sha256_of_tensors(untrained()) if weights == "random" else hash_of(weights_path(weights))
 
 

@@ -11,7 +11,9 @@ import torch
 from nstlab import own
 from nstlab.errors import RequestError
 from nstlab.images import catalogue, sample_pictures
-from nstlab.layers import layer_names
+from nstlab.layers import architecture
+from nstlab.network import layers_of
+from nstlab.optimise import with_own_layers
 from nstlab.settings import Settings, as_text, choices, knob, names_where
 from nstlab.widgets.painting import Painter
 from nstlab.widgets.parts import LayerChoice, LogNumber, PictureChoice
@@ -23,7 +25,7 @@ WORDS = {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1
 HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "same as size"}
 HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "unchanged"}
 HINTS |= {"style_masks": "none; or a picture a style"}
-OWN_LOOKS = {"style_loss": own.makes("StyleLoss"), "content_loss": own.takes(2)}
+OWN_LOOKS = {"network": own.takes(0), "style_loss": own.makes("StyleLoss"), "content_loss": own.takes(2)}
 """Settings whose control also takes code of one's own -> what that looks like in a file."""
 COLOURS = {
     "style": ("the style's", "those of the style, as the loss has them"),
@@ -118,19 +120,30 @@ def write(controls: dict[str, Any], settings: Settings) -> None:
     controls["content_masks"].content = settings.content
     for name in ("content_masks", "style_weights"):
         controls[name].styles = settings.styles
+    offered = layers_offered(settings)
+    settings = with_own_layers(settings) if offered else settings
     for name, control in controls.items():
         value = getattr(settings, name)
         if name == "k_S":
             value = settings.k_S_at(settings.iterations)
         if isinstance(control, (PictureChoice, StyleChoice)):
             offer(control, value)
+        if isinstance(control, LayerChoice):
+            control.value, control.options = [], offered
         if isinstance(control, w.Dropdown) and value not in [option[1] for option in control.options]:
             value = "auto"  # the device is not available
         if _is_text(control):
             at_default = not isinstance(control, w.Combobox) and value == Settings.model_fields[name].default
             control.value = "" if at_default else as_text(value)
         else:
-            control.value = list(value) if isinstance(control, LayerChoice) else value
+            control.value = list(value or ()) if isinstance(control, LayerChoice) else value
+
+
+def layers_offered(settings: Settings) -> list[str]:
+    """The layers of the settings' network; loads one of the user's own, if it is trusted."""
+    if own.is_own(settings.network) and not own.is_trusted(settings.network):
+        return sorted({*(settings.content_layers or ()), *(settings.style_layers or ())})
+    return list(architecture(settings.network).layers or [layer.name for layer in layers_of(settings.network)])
 
 
 def follow(controls: dict[str, Any]) -> None:
@@ -193,7 +206,7 @@ def _control(name: str) -> Any:
         none = [("none", None)] if default is None else []
         return _dropdown(name, [*none, *((_words(value), value) for value in names)])
     if name.endswith("_layers"):
-        return LayerChoice(label=_words(name), help=about(name), options=list(layer_names()))
+        return LayerChoice(label=_words(name), help=about(name))
     if kind is bool:
         return w.Checkbox(description=_words(name), tooltip=about(name), indent=False)
     if kind is int:

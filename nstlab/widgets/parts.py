@@ -121,7 +121,7 @@ class Brush(_Part):
 
 
 class LayerChoice(_Part):
-    """Some of the 37 layers; `value` lists them in the network's order."""
+    """Some of a network's layers; `value` lists them in the network's order."""
 
     _esm = _front("layers")
     value = t.List(t.Unicode()).tag(sync=True)

@@ -163,11 +163,7 @@ class Panel(w.VBox):
             raise RequestError("a run is being computed: stop it first")
         self.worker.stop()
         self.say("")
-        self._writing = True
-        try:
-            write(self.controls, settings)
-        finally:
-            self._writing = False
+        self._write(settings)
         self._branch = settings
         self._on_settings({"name": "value", "owner": None}, run)
         if len(settings.styles) > FEW and not self.message:
@@ -218,7 +214,9 @@ class Panel(w.VBox):
                 self.worker.forget()
                 self.say("")
             try:
-                if name in OWN:
+                if name == "network":
+                    self._take_network(change["old"], change["new"])
+                elif name in OWN:
                     self._take_code(name, change["new"])
                 if name in PICTURES:
                     offer(self.controls[name], self.controls[name].value)
@@ -239,11 +237,28 @@ class Panel(w.VBox):
             check_code(self.settings)
             self._put_back(name, own.absolute(value))
 
+    def _take_network(self, before: str, network: str) -> None:
+        """Another network brings its own layers and weights. Raises RequestError if it cannot be had."""
+        self._put_back("network", before)
+        settings = self.settings.with_(network=network)
+        if own.is_own(network):
+            own.trust(network)
+        self._write(settings)
+
+    def _write(self, settings: Settings) -> None:
+        """Set all controls; which is no wish of the user's."""
+        self._writing = True
+        try:
+            write(self.controls, settings)
+        finally:
+            self._writing = False
+
     def trust(self, _: Any = None) -> None:
         """Trust the code that the loaded settings name."""
         for reference in self.settings.code.values():
             own.trust(reference)
         self.say("")
+        self._write(self.settings)
         self._on_settings({"name": "value", "owner": None})
 
     def _offered(self, name: str) -> bool:

@@ -444,6 +444,24 @@ def test_the_explorer_takes_any(name):
         tool.choose(layer, 1)
 
 
+def test_the_panel_takes_any(name, tmp_path):
+    """Another network brings its own layers, and goes away again."""
+    panel = lab.panel(out=tmp_path)
+    panel.load(Settings(size=48, iterations=2, device="cpu"))
+    panel.controls["network"].value = name
+    assert panel.message == ""
+    net = lab.load_network(name, device="cpu")
+    assert panel.settings.style_layers == net.style_layers
+    assert panel.controls["style_layers"].options == list(net.names)
+    panel.start()
+    panel.wait(120)
+    assert panel.state == "finished" and panel.run.settings.network == panel.settings.network
+    panel.controls["network"].value = "vgg19"
+    assert panel.settings == Settings(size=48, iterations=2, device="cpu")
+    panel.controls["network"].value = "vgg17"
+    assert "did you mean" in panel.message and panel.settings.network == "vgg19"
+
+
 def command(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "nstlab", *words], capture_output=True, text=True)
 

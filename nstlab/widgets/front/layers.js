@@ -1,4 +1,4 @@
-// Some of the network's layers: one row per block, one button per layer.
+// Some of the network's layers: of a VGG one row per block, of others one row; one button per layer.
 function render({ model, el }) {
   keepKeys(el);
   const label = element("span", { class: "nst-label", title: model.get("help") }, model.get("label"));
@@ -18,13 +18,16 @@ function render({ model, el }) {
   }
   function fill() {
     const value = model.get("value");
-    const shown = model.get("options").filter((name) => name.startsWith(kind.value) || value.includes(name));
+    const isVGG = model.get("options").every((name) => /^(conv|relu|pool)[1-5]/.test(name));
+    const wanted = (name) => !isVGG || name.startsWith(kind.value) || value.includes(name);
+    const shown = model.get("options").filter(wanted);
+    kind.hidden = !isVGG;
     const focused = rows.contains(document.activeElement) && document.activeElement.textContent;
     chosen.textContent = value.length ? "" : "none";
     rows.replaceChildren();
-    for (const block of "12345") {
+    for (const block of isVGG ? "12345" : "*") {
       const row = element("div", { class: "nst-block" });
-      for (const name of shown.filter((name) => name[4] === block)) {
+      for (const name of shown.filter((name) => !isVGG || name[4] === block)) {
         const button = element("button", { type: "button", "aria-pressed": value.includes(name) }, name);
         button.addEventListener("click", () => toggle(name));
         button.disabled = model.get("disabled");
@@ -36,7 +39,7 @@ function render({ model, el }) {
     kind.disabled = model.get("disabled");
   }
   kind.addEventListener("change", fill);
-  for (const trait of ["value", "disabled"]) model.on(`change:${trait}`, fill);
+  for (const trait of ["value", "options", "disabled"]) model.on(`change:${trait}`, fill);
   fill();
 }
 export default { render };
