@@ -412,7 +412,7 @@ def test_09_3_with_a_weak_style_the_photograph_is_second_best(judged):
         totals = {name: judge.judge(image)["full_total"] for name, image in cases.items()}
         orders[k_S] = sorted(totals, key=totals.get)
     assert orders[0.1][:2] == ["good", "content"]
-    assert orders[OWN["09"]["k_S"]][0] == "good" and orders[OWN["09"]["k_S"]][1] != "content"
+    assert set(orders[OWN["09"]["k_S"]][:2]) == {"good", "overdone"}
     nearer, further = (rmse(judged[k][1]["good"], judged[k][1]["content"]) for k in (0.1, OWN["09"]["k_S"]))
     assert nearer < further / 2
 
@@ -451,10 +451,9 @@ def test_11_4_a_style_in_black_and_white_takes_on_a_tint():
 
 def test_11_5_another_style_takes_the_place_of_the_first(paint):
     """From the result of one run: the longer the second goes on, the further it is from it."""
-    first = paint("11", style="gilt", size=64)
-    later = [
-        paint("11", style="swirl", size=64, init=str(first.folder / "result.png"), k_S=1000.0, iterations=n).result
-        for n in (2, 40)
-    ]
+    everywhere = {"content_masks": None, "size": 64}
+    first = paint("11", style="gilt", **everywhere)
+    init = str(first.folder / "result.png")
+    later = [paint("11", style="swirl", init=init, k_S=1000.0, iterations=n, **everywhere).result for n in (2, 40)]
     soon, long = (rmse(result, first.result) for result in later)
     assert soon < long / 2
