@@ -1,6 +1,7 @@
 """Sweeps through real kernels, real Dask workers and schedulers, and real signals."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -235,6 +236,40 @@ def test_a_misspelt_name_is_one_line_each_and_starts_nothing(tmp_path, sweep):
     lines = wrong.said.splitlines()
     assert len(lines) == 2 and all(line.startswith("nstlab: ") for line in lines)
     assert not (tmp_path / "out").exists()
+
+
+MINE = """
+from torch import nn
+from nstlab import Network, StyleLoss
+
+means = StyleLoss(lambda F, seed: F.mean((0, 2, 3)), lambda a, b: (a - b).square().mean(), 1)
+
+
+def darker(result, content, style):
+    return (content - result).mean()
+
+
+def tiny():
+    filters = nn.Sequential(nn.Conv2d(3, 32, 5, padding=2), nn.ReLU())
+    return Network({"filters": filters, "half": nn.AvgPool2d(2)})
+"""
+
+
+def test_a_loss_a_network_and_a_judge_of_ones_own(tmp_path, sweep):
+    """From a file beside the sweep's, on two workers; its hash is in the manifest and in every PNG."""
+    (tmp_path / "mine.py").write_text(MINE)
+    file = write_sweep(tmp_path, style_loss="mine.py:means", network="mine.py:tiny", iterations=3)
+    content = yaml.safe_load(file.read_text()) | {"evaluate": ["ssim", "mine.py:darker"]}
+    file.write_text(yaml.safe_dump(content))
+    assert (computed := sweep(file)).wait() == 0, computed.said
+    digest = hashlib.sha256(MINE.encode()).hexdigest()
+    table = table_of(computed.out)
+    assert list(table["state"]) == ["done"] * 4 and table["eval_darker"].notna().all()
+    for path in table["path"]:
+        run = lab.Run.open(computed.out / path)
+        assert {run.manifest["sha256"][name] for name in ("style_loss", "network")} == {digest}
+        pictures = list(run.folder.rglob("*.png"))
+        assert pictures and all(digest in Image.open(png).info["nstlab-code"] for png in pictures)
 
 
 def test_two_commands_on_one_sweep(tmp_path, sweep):
