@@ -1,5 +1,6 @@
 """Two styles, their proportion, colours and masks by pointer and by keys, as a person meets them."""
 
+import hashlib
 import shlex
 
 import numpy as np
@@ -7,7 +8,7 @@ import yaml
 
 import nstlab as lab
 from nstlab.widgets.painting import pixels_of
-from tests.browser.test_panel import SQUEEZED, UNNAMED, look, open_panel, press, until_status
+from tests.browser.test_panel import CELL, SQUEEZED, UNNAMED, look, open_panel, press, until_status
 
 INKED = """() => {
     const board = document.querySelector('.nst-board');
@@ -155,3 +156,48 @@ def test_two_styles_a_mask_and_the_contents_colours(notebook):
     look(page, "panel-control-three")
     assert page.page.evaluate(UNNAMED) == [] and page.page.evaluate(SQUEEZED) == []
     assert not page.console
+
+
+MINE = """
+from torch import nn
+from nstlab import Network, StyleLoss
+
+means = StyleLoss(lambda F, seed: F.mean((0, 2, 3)), lambda a, b: (a - b).square().mean(), 1)
+
+
+def tiny():
+    return Network({"filters": nn.Sequential(nn.Conv2d(3, 32, 5, padding=2), nn.ReLU()), "half": nn.AvgPool2d(2)})
+
+
+def broken(F, P):
+    return (F - missing).mean()
+"""
+
+
+def test_a_loss_and_a_network_from_a_new_file(notebook):
+    """The panel offers what a file beside the notebook has, paints with it, and says whose mistake a mistake is."""
+    page = notebook([f"%%writefile mine.py{MINE}", CELL.format(iterations=3)])
+    page.run_all()
+    page.locator(".nst-set-style [aria-checked=true]").wait_for()
+    page.locator(".nst-fold-network").click()
+
+    def choose(setting: str, value: str) -> None:
+        field = page.locator(f".nst-set-{setting} input")
+        offered = field.evaluate("(input) => [...input.list.options].map((option) => option.value)")
+        assert value in offered
+        field.fill(value)
+        field.press("Enter")
+
+    choose("style_loss", "mine.py:means")
+    choose("network", "mine.py:tiny")
+    look(page, "panel-own")
+    press(page, "start")
+    until_status(page, "Finished")
+    folder = page.home / "out" / page.run("print(bench.run.folder.name)").strip()
+    code = lab.Run.open(folder).manifest["sha256"]
+    assert code["style_loss"] == code["network"] == hashlib.sha256(MINE.lstrip().encode()).hexdigest()
+    choose("content_loss", "mine.py:broken")
+    until_status(page, "Ready")
+    press(page, "start")
+    line = 1 + MINE.lstrip().splitlines().index("    return (F - missing).mean()")
+    page.locator(".nst-message", has_text=f"mine.py, line {line}: NameError").wait_for()
