@@ -261,7 +261,8 @@ def test_a_loss_a_network_and_a_judge_of_ones_own(tmp_path, sweep):
     file = write_sweep(tmp_path, style_loss="mine.py:means", network="mine.py:tiny", iterations=3)
     content = yaml.safe_load(file.read_text()) | {"evaluate": ["ssim", "mine.py:darker"]}
     file.write_text(yaml.safe_dump(content))
-    assert (computed := sweep(file)).wait() == 0, computed.said
+    computed = sweep(file)
+    assert computed.wait() == 0, computed.said
     digest = hashlib.sha256(MINE.encode()).hexdigest()
     table = table_of(computed.out)
     assert list(table["state"]) == ["done"] * 4 and table["eval_darker"].notna().all()
