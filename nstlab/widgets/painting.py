@@ -88,7 +88,7 @@ class Painter(w.VBox):
     def _keep(self, pixels: np.ndarray) -> str:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="PNG")
-        return str(keep_upload(f"{Path(self.content).stem}-mask.png", buffer.getvalue(), self.out))
+        return str(keep_upload(f"{Path(self.content).stem}-mask.png", buffer.getvalue(), self.out, SIDE))
 
     def _change(self, first: Callable[[], str | None]) -> None:
         """Another mask for the first style; what cannot be is said in one line, and the masks stay."""

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from nstlab import images
-from nstlab.decoding import ENDINGS
+from nstlab.decoding import FORMATS
 from nstlab.errors import RequestError
 from nstlab.images import Pictures, find_picture, load_image, read_settings, to_pixels
 from nstlab.optimise import INITIAL_VALUES, cover, initial_value, to_paint_from, to_show
@@ -69,23 +69,27 @@ def colour_thumbnails(settings: Settings) -> dict[str, str]:
     return found
 
 
-def keep_upload(name: str, data: bytes, out: Path | None) -> Path:
-    """Store an uploaded picture in out/uploads and return its path. Raises RequestError if it is not a picture."""
+def keep_upload(name: str, data: bytes, out: Path | None, size: int) -> Path:
+    """Store an uploaded picture in out/uploads and return its path; its ending is that of what it is.
+
+    size: the run's. Raises RequestError for what is not a picture, or cannot be read at that size.
+    """
+    check(name, data, size)
+    with Image.open(io.BytesIO(data), formats=list(FORMATS)) as picture:
+        endings = FORMATS[picture.format]
     stem, ending = Path(name).stem, Path(name).suffix.lower()
-    if ending not in ENDINGS:
-        raise RequestError(f"{name} is not a readable picture (readable: {', '.join(ENDINGS)})")
-    check(name, data)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")[:40] or "picture"
-    path = out_folder(out) / "uploads" / f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}{ending}"
+    name = f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}{ending if ending in endings else endings[0]}"
+    path = out_folder(out) / "uploads" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data)
     return path
 
 
-def check(name: str, data: bytes) -> None:
-    """Raises RequestError, with the upload's name, unless load_image can read it."""
+def check(name: str, data: bytes, size: int) -> None:
+    """Raises RequestError, with the upload's name, unless load_image can read it at this size, however narrow."""
     with _as_file(name, data) as path:
-        load_image(path, size=64, smallest=1)
+        load_image(path, size, smallest=1)
 
 
 def settings_inside(name: str, data: bytes) -> Settings:

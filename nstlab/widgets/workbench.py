@@ -405,7 +405,7 @@ class Panel(w.VBox):
     def _on_upload(self, choice: PictureChoice, name: str, data: bytes) -> None:
         """A picture for content or for a style has arrived."""
         try:
-            path = str(keep_upload(name, data, self.out))
+            path = str(keep_upload(name, data, self.out, self.controls["size"].value))
             offer(choice, path)
             choice.value = path
         except (RequestError, RunError) as error:
@@ -421,7 +421,7 @@ class Panel(w.VBox):
             self.load(settings)
             self.say(f"Loaded the settings from {name}. {self.message}".strip())
         except (RequestError, RunError, OSError) as error:
-            self.say(str(error), error=True)
+            self.say(f"{error}. (Here a result is dropped; a picture to paint with, on its tiles.)", error=True)
 
     def _on_other_picture(self, _: Any) -> None:
         if not self.worker.busy:

@@ -369,7 +369,7 @@ def test_panoramas_are_pictures_everywhere(tmp_path, ratio, size):
     assert lab.load_image(path, size).shape == (1, 3, round(size / ratio), size)
     assert thumbnail(path, 96).size == (96 * ratio, 96)
     assert len(initial_thumbnails(settings)) == 7
-    check("panorama.png", path.read_bytes())
+    check("panorama.png", path.read_bytes(), size)
     small = smaller(settings, 96)
     assert small.size <= size and min(lab.load_image(path, small.size).shape[2:]) >= 32
     assert smaller(settings.with_(size=1024, style_size=2048, scales=3), 96).changed()["style_size"] >= 2 * 96

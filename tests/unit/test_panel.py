@@ -1,5 +1,6 @@
 """The panel without a browser: what its controls do, and that its runs are the runs of everywhere."""
 
+import io
 import shlex
 import time
 from threading import RLock
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import nstlab as lab
 from nstlab.images import save_image
@@ -247,6 +249,30 @@ def test_upload(bench, picture):
     assert path in bench.controls["content"].thumbnails
 
 
+def jpeg_of(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 90, 20)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["from the clipboard", "photo.heic", "photo.png"])
+def test_an_upload_is_known_by_what_is_in_it(bench, name):
+    send(bench.controls["content"], name, jpeg_of(90, 60))
+    assert bench.message == "" and bench.settings.content.endswith(".jpg")
+    assert lab.load_image(bench.settings.content, size=None).shape == (1, 3, 60, 90)
+
+
+def test_an_upload_is_judged_at_the_runs_size(bench):
+    """A JPEG of 120 million pixels is shrunk while it is read, if the run is small enough for that."""
+    data = jpeg_of(12000, 10000)
+    bench.controls["size"].value = 8000
+    send(bench.controls["content"], "huge.jpg", data, size=len(data))
+    assert "huge.jpg" in bench.message and "million pixels" in bench.message and bench.settings.content == "astronaut"
+    bench.controls["size"].value = 64
+    send(bench.controls["content"], "huge.jpg", data, size=len(data))
+    assert bench.message == "" and "huge-" in bench.settings.content
+
+
 @pytest.mark.parametrize(("name", "data"), [("notes.png", b"no picture"), ("a.txt", b"x"), ("empty.png", b"")])
 def test_an_upload_that_is_no_picture(bench, name, data):
     send(bench.controls["content"], name, data)
@@ -261,7 +287,7 @@ def test_a_dropped_result_sets_all_controls(bench, tmp_path):
     assert bench.settings == settings and "result.png" in bench.message
     save_image(torch.rand(1, 3, 40, 64), tmp_path / "plain.png")
     send(bench.display.viewer, "plain.png", (tmp_path / "plain.png").read_bytes())
-    assert "plain.png" in bench.message and bench.settings == settings
+    assert "plain.png" in bench.message and "on its tiles" in bench.message and bench.settings == settings
 
 
 def click(choice, name: str) -> None:
