@@ -81,6 +81,12 @@ def profile_of(path: Path) -> str | None:
         return None if profile is None else ImageCms.getProfileDescription(profile).strip() or "an unnamed profile"
 
 
+def format_of(path: Path) -> str:
+    """Which of FORMATS a picture has, by its content. Raises RequestError like `decode`."""
+    with _one_line(path), open_regular(path) as file, _quiet(file):
+        return str(_opened(file, path).format)
+
+
 def shape_of(path: Path) -> tuple[int, int]:
     """Width and height of a picture once upright, without decoding it. Raises RequestError like `decode`."""
     with _one_line(path), open_regular(path) as file, _quiet(file):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from nstlab import images
-from nstlab.decoding import FORMATS
+from nstlab.decoding import FORMATS, format_of
 from nstlab.errors import RequestError
 from nstlab.images import Pictures, find_picture, load_image, read_settings, to_pixels
 from nstlab.optimise import INITIAL_VALUES, cover, initial_value, to_paint_from, to_show
@@ -74,9 +74,7 @@ def keep_upload(name: str, data: bytes, out: Path | None, size: int) -> Path:
 
     size: the run's. Raises RequestError for what is not a picture, or cannot be read at that size.
     """
-    check(name, data, size)
-    with Image.open(io.BytesIO(data), formats=list(FORMATS)) as picture:
-        endings = FORMATS[picture.format]
+    endings = FORMATS[format_at(name, data, size)]
     stem, ending = Path(name).stem, Path(name).suffix.lower()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")[:40] or "picture"
     name = f"{stem}-{hashlib.sha256(data).hexdigest()[:8]}{ending if ending in endings else endings[0]}"
@@ -86,10 +84,11 @@ def keep_upload(name: str, data: bytes, out: Path | None, size: int) -> Path:
     return path
 
 
-def check(name: str, data: bytes, size: int) -> None:
-    """Raises RequestError, with the upload's name, unless load_image can read it at this size, however narrow."""
+def format_at(name: str, data: bytes, size: int) -> str:
+    """An upload's format. Raises RequestError, with its name, unless it can be read at this size, however narrow."""
     with _as_file(name, data) as path:
         load_image(path, size, smallest=1)
+        return format_of(path)
 
 
 def settings_inside(name: str, data: bytes) -> Settings:

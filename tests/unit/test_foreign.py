@@ -361,7 +361,7 @@ def test_what_is_no_picture_is_told_what_would_be(picture, words, small):
 def test_panoramas_are_pictures_everywhere(tmp_path, ratio, size):
     """Small versions fit the picture: thumbnails, initial values, runs for timing and trying."""
     from nstlab.images import smaller, thumbnail
-    from nstlab.widgets.pictures import check, initial_thumbnails
+    from nstlab.widgets.pictures import format_at, initial_thumbnails
 
     path = tmp_path / "panorama.png"
     Image.fromarray(SCENE).resize((100 * ratio, 100)).save(path)
@@ -369,7 +369,7 @@ def test_panoramas_are_pictures_everywhere(tmp_path, ratio, size):
     assert lab.load_image(path, size).shape == (1, 3, round(size / ratio), size)
     assert thumbnail(path, 96).size == (96 * ratio, 96)
     assert len(initial_thumbnails(settings)) == 7
-    check("panorama.png", path.read_bytes(), size)
+    assert format_at("panorama.png", path.read_bytes(), size) == "PNG"
     small = smaller(settings, 96)
     assert small.size <= size and min(lab.load_image(path, small.size).shape[2:]) >= 32
     assert smaller(settings.with_(size=1024, style_size=2048, scales=3), 96).changed()["style_size"] >= 2 * 96
