@@ -221,7 +221,7 @@ def test_settings_from_a_picture_start_no_download_without_a_yes(tmp_path, monke
     monkeypatch.setattr(weights, "torchvisions_file", lambda network: tmp_path / "nothing.pth")
     lab.save_image(torch.rand(1, 3, 48, 48), tmp_path / "theirs.png", lab.Settings(size=48, weights="torchvision"))
 
-    def download():
+    def download(network):
         raise lab.RunError("downloading")
 
     monkeypatch.setattr(weights, "_download", download)

@@ -41,7 +41,7 @@ def with_values(bench: Panel, **values) -> Panel:
 def test_settings_from_a_picture_download_nothing(bench, tmp_path, monkeypatch):
     """Only the user starts a download, with Start."""
     monkeypatch.setattr(weights, "torchvisions_file", lambda network: tmp_path / "nothing.pth")
-    monkeypatch.setattr(weights, "_download", lambda: pytest.fail("downloaded"))
+    monkeypatch.setattr(weights, "_download", lambda network: pytest.fail("downloaded"))
     save_image(torch.rand(1, 3, 48, 48), tmp_path / "theirs.png", lab.Settings(size=48, weights="torchvision"))
     bench._on_dropped("theirs.png", (tmp_path / "theirs.png").read_bytes())
     assert bench.message.startswith(
