@@ -357,12 +357,16 @@ def layers(network: str, weights: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(sizes: str, network: str, as_json: bool) -> None:
     """Say what this machine has and what a run costs on it: seconds, memory, convolutions."""
-    from nstlab.network import SOURCES, network_sha256
+    from nstlab.layers import architecture
+    from nstlab.network import SOURCES, bfloat16_units, network_sha256
     from nstlab.optimise import memory_needed, with_own_layers
     from nstlab.runs import this_machine
 
     default = Settings(network=network)
     found, weights = this_machine(default), default.weights
+    half = bfloat16_units() if found["machine"]["device"] == "cpu" else ()
+    if found["machine"]["device"] == "cpu":
+        found["machine"]["bfloat16"] = ", ".join(half) or "no instructions for it"
     expected = SOURCES[weights].sha256 if weights in SOURCES else None
     found["weights"] = {"network": network, "name": weights, "sha256": network_sha256(network, weights)}
     if expected is not None:
@@ -378,10 +382,14 @@ def doctor(sizes: str, network: str, as_json: bool) -> None:
         seconds, algorithms = _measure(settings)
         memory = memory_needed(settings, settings.size, settings.size) / 1e9
         found["sizes"][settings.size] = {"seconds": seconds, "memory": memory, "convolutions": algorithms}
+        in_half = ""
+        if half and "precision" in architecture(network).takes:
+            found["sizes"][settings.size]["seconds in bfloat16"] = _measure(settings.with_(precision="bfloat16"))[0]
+            in_half = f" ({found['sizes'][settings.size]['seconds in bfloat16']:.2f} with precision=bfloat16)"
         if not as_json:
             used = ", ".join(f"{count} x {name}" for name, count in algorithms.items())
             convolutions = f", convolutions: {used}" if used else ""
-            say(f"size {settings.size:5}  {seconds:.2f} s an iteration, {memory:.1f} GB{convolutions}")
+            say(f"size {settings.size:5}  {seconds:.2f} s an iteration{in_half}, {memory:.1f} GB{convolutions}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
 

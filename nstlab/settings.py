@@ -192,7 +192,9 @@ class Settings(BaseModel):
         "auto", "auto: the fastest for each shape; plain: torch's own, the reference", **_NETWORK
     )
     precision: Literal["float32", "tf32", "bfloat16"] = setting(
-        "float32", "of the convolutions; tf32 and bfloat16 need a CUDA device that has them", **_NETWORK
+        "float32",
+        "of activations and convolutions: tf32 needs a CUDA device, bfloat16 one or a CPU that has it (nstlab doctor)",
+        **_NETWORK,
     )
     seed: int = setting(
         0, "the seed of the white noise and all other random numbers", family="optimiser", judged=True, ge=0, lt=2**63

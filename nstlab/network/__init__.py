@@ -12,7 +12,7 @@ device.py            the device to compute on
 """
 
 from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
-from nstlab.network.device import choose_device
+from nstlab.network.device import bfloat16_units, choose_device
 from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.layer import Layer
 from nstlab.network.networks import (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from nstlab.errors import RequestError
@@ -21,3 +23,15 @@ def choose_device(device: str = "auto") -> torch.device:
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise RequestError("device=mps: not available here; use device=cpu")
     return chosen
+
+
+def bfloat16_units(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """The instruction sets of this processor that multiply bfloat16 numbers, by Linux's names for them.
+
+    Empty if it has none, or if the system does not tell: convolutions in bfloat16 are then slower than in float32.
+    """
+    try:
+        words = set(cpuinfo.read_text().split())
+    except OSError:
+        return ()
+    return tuple(name for name in ("amx_bf16", "avx512_bf16", "bf16") if name in words)

