@@ -123,13 +123,17 @@ class Network(nn.Module):
         kept = dict(self.activations(x, keep))
         return {name: kept[name] for name in keep}
 
-    def activations(self, x: torch.Tensor, keep: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    def activations(
+        self, x: torch.Tensor, keep: Iterable[str], after: str | None = None
+    ) -> Iterator[tuple[str, torch.Tensor]]:
         """Like `forward`, but yields each activation as soon as it is there, so that it need not stay in memory.
 
         This helps backward too: autograd visits what was computed in reverse order.
+        after: x is not a picture but the activation of this layer, and the functions behind it are applied.
         """
-        keep, x = set(keep), self._scaled(x)
-        for name in self.up_to(keep):
+        keep, names = set(keep), self.up_to(keep)
+        x = self._scaled(x) if after is None else x / self.unit
+        for name in names[names.index(after) + 1 if after else 0 :]:
             x = self.functions[name](x)
             if name in keep:
                 yield name, x * self.unit

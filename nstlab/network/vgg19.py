@@ -135,14 +135,19 @@ class VGG19(Network):
             return convolve(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
         return convolve(x, weight, bias)
 
-    def activations(self, x: torch.Tensor, keep: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
-        keep = set(keep)
-        for names in self.groups(keep):
+    def activations(
+        self, x: torch.Tensor, keep: Iterable[str], after: str | None = None
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        keep, done = set(keep), self.layer(after).index if after else 0
+        for names in self.groups({*keep, after} - {None}):
+            index = self.layer(names[0]).index
+            if index <= done:
+                continue
+            if index > 1 and self.precision == "bfloat16" and self._is_fast(x):  # the first one sees whole pixels
+                x = x.to(torch.bfloat16, memory_format=torch.channels_last)
             x = self._apply_group(names, x, read=names[-1] in keep)
             if names[-1] in keep:
                 yield names[-1], x.to(self.mean.dtype)
-            if self.precision == "bfloat16" and self._is_fast(x):  # the first convolution has seen whole pixels
-                x = x.to(torch.bfloat16, memory_format=torch.channels_last)
 
     def groups(self, keep: Iterable[str]) -> list[tuple[str, ...]]:
         """The layers up to the deepest of `keep`, grouped into tuples that can be computed in one go.

@@ -26,6 +26,7 @@ from nstlab.optimise.losses import content_loss_of, style_loss_of
 from nstlab.optimise.memory import one_line_without_memory, prepare_memory
 from nstlab.optimise.networks import load_network, reduced_for, settled
 from nstlab.optimise.objective import Objective
+from nstlab.optimise.tiles import TiledObjective
 from nstlab.own import function_of
 from nstlab.settings import Settings
 
@@ -58,7 +59,8 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     with one_line_without_memory(settings, height, width):
         net = reduced_for(load_network(settings), settings, pictures[0])
         x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
-        return Objective(net, pictures, settings), x.contiguous().requires_grad_()
+        make = Objective if settings.tile is None else TiledObjective
+        return make(net, pictures, settings), x.contiguous().requires_grad_()
 
 
 def check_code(settings: Settings) -> None:

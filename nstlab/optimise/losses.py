@@ -219,17 +219,77 @@ class _TraceOfRoot(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
+class Averages:
+    """A statistic as a function of averages over positions, which can be added up from the parts of a picture.
+
+    summed: features at some positions F (N, M'), and the average over all of them once it is known (None before) ->
+    the sum over these positions; statistic: of the average over all.
+    """
+
+    summed: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+    statistic: Callable[[torch.Tensor], torch.Tensor]
+
+
+class _Products(torch.autograd.Function):
+    """F Fᵀ, with its gradient as one product."""
+
+    @staticmethod
+    def forward(ctx, F: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(F)
+        return F @ F.T
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        (F,) = ctx.saved_tensors
+        return (g + g.T) @ F
+
+
+def _moments(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+    return torch.stack([F.double().sum(1), F.double().square().sum(1)])
+
+
+def _mean_std_of_moments(average: torch.Tensor) -> torch.Tensor:
+    μ, second = average
+    return torch.stack([μ, ((second - μ.square()).clamp_min(0) + 1e-6).sqrt()])
+
+
+def _on_and_size(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+    """(N, N + 1): B Bᵀ and, as its last column, the sum of |F|, from which `firing` takes its τ."""
+    size = F.detach().abs().sum(1, keepdim=True)
+    τ = (size if known is None else known[:, -1]).mean().clamp_min(1e-12)
+    soft = torch.sigmoid(F / τ)
+    B = soft + ((F > 0).to(F) - soft).detach()
+    return torch.cat([_Products.apply(B), size], dim=1)
+
+
+def _with_ones(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+    """(1 + N, 1 + N): the products of features, with a first one that is 1 everywhere, so that sums are products."""
+    F = F.double()
+    return _Products.apply(torch.cat([F.new_ones(1, F.shape[1]), F]))
+
+
+def _gaussian_of_products(average: torch.Tensor) -> torch.Tensor:
+    μ = average[1:, :1]
+    return torch.cat([μ, average[1:, 1:] - μ @ μ.T], dim=1)
+
+
+GRAM = Averages(lambda F, known: _Products.apply(F), lambda average: average)
+
+
+@dataclass(frozen=True)
 class StyleLoss:
     """A way to compare styles: the statistic of an activation, given a seed, and the loss of two statistics.
 
     power: of 1/N in the loss, used to scale a reduced network's loss to the full N; masking: how a mask acts on an
-    activation before its statistic (see `nstlab.optimise.masks`).
+    activation before its statistic (see `nstlab.optimise.masks`); averages: the same statistic from averages over
+    positions, if it can be (for `nstlab.optimise.tiles`).
     """
 
     statistic: Callable[[torch.Tensor, int], torch.Tensor]
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     power: int = 0
     masking: Masking = inside
+    averages: Averages | None = None
 
 
 def _gram(activation: torch.Tensor, seed: int) -> torch.Tensor:
@@ -237,13 +297,13 @@ def _gram(activation: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 STYLE_LOSSES = {
-    "gram": StyleLoss(_gram, style_loss, 4, weighted),
-    "gram_l1": StyleLoss(_gram, absolute_style_loss, 3, weighted),
-    "mean_std": StyleLoss(mean_std, mean_std_loss, 1),
+    "gram": StyleLoss(_gram, style_loss, 4, weighted, GRAM),
+    "gram_l1": StyleLoss(_gram, absolute_style_loss, 3, weighted, GRAM),
+    "mean_std": StyleLoss(mean_std, mean_std_loss, 1, averages=Averages(_moments, _mean_std_of_moments)),
     "mmd_gaussian": StyleLoss(samples, mmd_gaussian_loss, 0),
     "sliced_wasserstein": StyleLoss(projections, sliced_wasserstein_loss, 1),
-    "binarised": StyleLoss(firing, firing_loss, 2),
-    "gaussian_w2": StyleLoss(gaussian, gaussian_w2_loss, 1),
+    "binarised": StyleLoss(firing, firing_loss, 2, averages=Averages(_on_and_size, lambda average: average[:, :-1])),
+    "gaussian_w2": StyleLoss(gaussian, gaussian_w2_loss, 1, averages=Averages(_with_ones, _gaussian_of_products)),
 }
 """By the names of `Settings.style_loss`."""
 

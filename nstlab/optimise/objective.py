@@ -67,8 +67,11 @@ class ContentTerm(_ReducedNetwork):
         super().__init__(net)
         self.loss = content_loss_of(settings.content_loss)
         self.layers = settings.content_layers
-        P = net(net.prepare(pictures.content.to(net.mean)), keep=self.layers)
+        P = self._targets(net.prepare(pictures.content.to(net.mean)))
         self.P = {name: self.counted(name, activation) for name, activation in P.items()}
+
+    def _targets(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.net(x, keep=self.layers)
 
     def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
         return self.portion(name, 1) * self.loss(self.counted(name, activation), self.P[name])
@@ -79,54 +82,65 @@ class ContentTerm(_ReducedNetwork):
 
 @dataclass(frozen=True)
 class Style:
-    """One of the styles: its proportion v, its mask on the content, and by layer its statistics A and weights w."""
+    """One of the styles: its proportion v, and by layer its statistics A and weights w.
+
+    view: which of `StyleTerm.views` it is compared with.
+    """
 
     v: float
-    t: torch.Tensor | None
+    view: int
     A: dict[str, torch.Tensor]
     w: dict[str, float]
 
 
 class StyleTerm(_ReducedNetwork):
-    """S = Σ_j v_j Σ_l w_l·loss(G, A): how far the activations' statistics are from those of the style pictures."""
+    """S = Σ_j v_j Σ_l w_l·loss(G, A): how far the activations' statistics are from those of the style pictures.
+
+    views: the masks (None: everywhere) through which the styles see the picture, each once.
+    """
 
     def __init__(self, net: Network, pictures: Pictures, settings: Settings) -> None:
         super().__init__(net)
-        self.compare, self.seed = style_loss_of(settings.style_loss), settings.seed
+        self.settings, self.compare = settings, style_loss_of(settings.style_loss)
         self.layers = self.parts = settings.style_layers
-        self.styles = [self._style(j, v, pictures, settings) for j, v in enumerate(settings.proportions) if v > 0]
+        self.views: list[torch.Tensor | None] = []
+        self.styles = [self._style(j, v, pictures) for j, v in enumerate(settings.proportions) if v > 0]
 
-    def _style(self, j: int, v: float, pictures: Pictures, settings: Settings) -> Style:
+    def _style(self, j: int, v: float, pictures: Pictures) -> Style:
         of_content, of_style = (
             (*masks, *[None] * (j + 1))[j] for masks in (pictures.content_masks, pictures.style_masks)
         )
-        seen = self.net.activations(self.net.prepare(pictures.styles[j].to(self.net.mean)), keep=self.layers)
-        A = {name: self.statistic(name, activation, of_style) for name, activation in seen}
+        A = self._statistics(self.net.prepare(pictures.styles[j].to(self.net.mean)), of_style)
         A = {name: A[name] for name in self.layers}
-        chosen = settings.style_layer_weights
+        chosen = self.settings.style_layer_weights
         if isinstance(chosen, tuple) and chosen and isinstance(chosen[0], tuple):
             chosen = chosen[j] if len(chosen) > 1 else chosen[0]
         chosen = layer_weights(chosen, list(A.values()), self.compare.loss)
-        return Style(v, of_content, A, dict(zip(self.layers, chosen, strict=True)))
+        view = next((i for i, t in enumerate(self.views) if t is of_content), len(self.views))
+        if view == len(self.views):
+            self.views.append(of_content)
+        return Style(v, view, A, dict(zip(self.layers, chosen, strict=True)))
+
+    def _statistics(self, x: torch.Tensor, t: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """By layer, of a style picture in grey levels under its mask."""
+        seen = self.net.activations(x, keep=self.layers)
+        return {name: self.statistic(name, activation, t) for name, activation in seen}
 
     def statistic(self, name: str, activation: torch.Tensor, t: torch.Tensor | None = None) -> torch.Tensor:
         """t: a mask of the picture, (1, 1, H, W); None: all of it."""
         if t is not None:
             activation = self.compare.masking(activation, at_layer(t, activation))
-        return self.compare.statistic(self.counted(name, activation), self.seed)
+        return self.compare.statistic(self.counted(name, activation), self.settings.seed)
 
     def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
-        losses, whole = [], None
+        return self.of_statistics(name, [self.statistic(name, activation, t) for t in self.views])
+
+    def of_statistics(self, name: str, statistics: Sequence[torch.Tensor]) -> torch.Tensor:
+        """A layer's part of the loss, from the picture's statistics through each of the `views`."""
+        portion, losses = self.portion(name, self.compare.power), []
         for style in self.styles:
-            if style.t is None:
-                G = whole = self.statistic(name, activation) if whole is None else whole
-            else:
-                G = self.statistic(name, activation, style.t)
-            loss = (
-                style.w[name]
-                * self.portion(name, self.compare.power)
-                * self.compare.loss(G, style.A[name]).to(activation)
-            )
+            loss = self.compare.loss(statistics[style.view], style.A[name]).to(self.net.mean)
+            loss = style.w[name] * portion * loss
             losses.append(loss if style.v == 1 else style.v * loss)
         return sum(losses[1:], losses[0])
 
@@ -200,9 +214,12 @@ class Objective:
             pictures = to_paint_from(self._pictures_of(shape), self.settings.colour)
             off = self.settings.terms_off
             with torch.no_grad():
-                terms = {n: make(self.net, pictures, self.settings) for n, make in TERMS.items() if n not in off}
+                terms = {name: self._make(name, pictures) for name in TERMS if name not in off}
             self._made = (tuple(shape), terms)
         return self._made[1]
+
+    def _make(self, name: str, pictures: Pictures) -> Term:
+        return TERMS[name](self.net, pictures, self.settings)
 
     def shown(self, x: torch.Tensor) -> torch.Tensor:
         """The optimised picture, (1, 3, H, W) in grey levels, as it is shown and saved: in [0, 1] units, unclamped."""
