@@ -37,7 +37,7 @@ class Architecture:
         return self.known_weights[0]
 
 
-NOT_EVERY_NETWORK = ("pooling", "padding", "convolution", "precision", "weights_format", "reduction")
+NOT_EVERY_NETWORK = ("pooling", "padding", "convolution", "precision", "weights_format", "reduction", "tile")
 """Settings that depend on how a network is built."""
 
 

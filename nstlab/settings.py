@@ -196,14 +196,12 @@ class Settings(BaseModel):
         "of activations and convolutions: tf32 needs a CUDA device, bfloat16 one or a CPU that has it (nstlab doctor)",
         **_NETWORK,
     )
-    tile: int | Literal["auto"] | None = setting(
+    tile: Annotated[int, Field(ge=16, le=8192)] | Literal["auto"] | None = setting(
         None,
         "compute the picture in tiles of this side, in bounded memory (see nstlab.optimise.tiles); none: whole; "
         "auto: the largest that `memory` allows",
         "pixels",
         **_NETWORK,
-        ge=16,
-        le=8192,
     )
     memory: float | None = setting(
         None, "what tile=auto may take; none: three quarters of what the machine has", "GB", **_EXTENT, gt=0, le=10**6

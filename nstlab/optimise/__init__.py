@@ -2,7 +2,7 @@
 
 losses.py     how activations are compared, for content and style: pure functions
 masks.py, colour.py, smoothness.py  control: where a style goes, whose colours, how rough
-objective.py  the terms of the loss, by name, for one pair of pictures
+objective.py  the terms of the loss, by name, for one pair of pictures; tiles.py: the same in bounded memory
 initial.py    the picture at iteration 0
 lbfgs.py      the optimiser, written out
 descent.py    the steps
@@ -42,8 +42,9 @@ from nstlab.optimise.losses import (
     style_loss_of,
 )
 from nstlab.optimise.masks import weighted
-from nstlab.optimise.memory import computed_layers, is_out_of_memory, memory_free, memory_needed
+from nstlab.optimise.memory import computed_layers, is_out_of_memory, memory_free, memory_needed, with_tile
 from nstlab.optimise.networks import load_network, reduced_network, settled, with_own_layers
 from nstlab.optimise.objective import TERMS, Objective, Term, weighted_sum
 from nstlab.optimise.pace import Forecast, first_rate, forecast, measured_rate
 from nstlab.optimise.smoothness import absolute_variation, squared_variation
+from nstlab.optimise.tiles import TiledObjective

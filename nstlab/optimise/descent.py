@@ -23,7 +23,7 @@ from nstlab.optimise.colour import luminance, to_paint_from
 from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
 from nstlab.optimise.losses import content_loss_of, style_loss_of
-from nstlab.optimise.memory import one_line_without_memory, prepare_memory
+from nstlab.optimise.memory import one_line_without_memory, prepare_memory, with_tile
 from nstlab.optimise.networks import load_network, reduced_for, settled
 from nstlab.optimise.objective import Objective
 from nstlab.optimise.tiles import TiledObjective
@@ -55,6 +55,7 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     pictures = list(pictures or load_pictures(settings, least_side(settings)))
     height, width = pictures[0].content.shape[2:]
     largest = max((tuple(style.shape[2:]) for style in pictures[0].styles), key=math.prod)
+    settings = with_tile(settings, height, width)
     prepare_memory(settings, height, width, style=largest)
     with one_line_without_memory(settings, height, width):
         net = reduced_for(load_network(settings), settings, pictures[0])

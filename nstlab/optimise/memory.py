@@ -5,18 +5,21 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import torch
 
 from nstlab.errors import RequestError, RunError
+from nstlab.layers import architecture
 from nstlab.network import Layer, algorithm, choose_device, layers_of
 from nstlab.settings import Settings
 
 BASE_MEMORY = 0.4e9  # Python with torch
+TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
 MUCH_MEMORY = 1.8e9  # bytes; above this size a run prefers less memory to a tenth more speed
 MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
@@ -33,28 +36,84 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     step that it remembers.
     """
     layers = computed_layers(settings)
-    wanted = {*settings.content_layers, *settings.style_layers}
     fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu"
-    kept = 0.0
-    for layer in layers:
-        values = layer.features * height * width / layer.stride**2
-        if layer.kind == "relu":
-            kept += (4 if layer.name in wanted or not fast else 1) * values
-        elif layer.kind == "block":  # measured
-            kept += layer.kept * height * width / layer.stride**2
-        elif layer.kind == "pool":
-            kept += (4 if fast and settings.pooling == "max" else 12) * values
-    at_once = 2.5 if fast else 4  # tensors of the widest layer that exist at a time
-    widest = max(max(4 * layer.features, layer.kept) / layer.stride**2 for layer in layers) * at_once
     pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
     weights = 4 * sum(layer.parameters for layer in layers)
     if fast:  # the kernels of backward, and of Winograd, which are four times as large
         shapes = [(c, *c.size(int(height), int(width))) for c in layers if c.kind == "conv"]
         chosen = [c.parameters for c, *size in shapes if algorithm(c.inputs, c.features, *size) == "winograd"]
         weights = 2 * weights + 2 * 4 * 4 * sum(chosen)
-    running = kept + widest * height * width + pictures
+    if is_tiled(settings, height, width):
+        return BASE_MEMORY + weights + pictures + _in_tiles(settings, layers, fast, height, width)
+    kept, widest = _within(settings, layers, fast)
+    running = (kept + widest) * height * width + pictures
     preparing = (widest + 4 * 3) * style[0] * style[1] if style else 0.0
     return BASE_MEMORY + weights + max(running, preparing)
+
+
+def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[float, float]:
+    """Bytes for each pixel of the picture: what backward keeps of these layers, and what the widest has at once."""
+    wanted, kept = {*settings.content_layers, *settings.style_layers}, 0.0
+    for layer in layers:
+        values = layer.features / layer.stride**2
+        if layer.kind == "relu":
+            kept += (4 if layer.name in wanted or not fast else 1) * values
+        elif layer.kind == "block":  # measured
+            kept += layer.kept / layer.stride**2
+        elif layer.kind == "pool":
+            kept += (4 if fast and settings.pooling == "max" else 12) * values
+    at_once = 2.5 if fast else 4  # tensors of the widest layer that exist at a time
+    return kept, max(max(4 * layer.features, layer.kept) / layer.stride**2 for layer in layers) * at_once
+
+
+def is_tiled(settings: Settings, height: float, width: float) -> bool:
+    """Whether a picture of this shape is computed in more than one tile."""
+    return isinstance(settings.tile, int) and max(height, width) > settings.tile
+
+
+def _in_tiles(settings: Settings, layers: Sequence[Layer], fast: bool, height: float, width: float) -> float:
+    """The bytes of an evaluation in tiles: what goes between the segments, and one tile within the widest of them."""
+    ends = [0, *(layer.index for last, layer in pairwise(layers) if layer.stride > last.stride), len(layers)]
+    between = [4 * layers[end - 1].features / layers[end - 1].stride ** 2 if end else 12.0 for end in ends[:-1]]
+    most = max(  # backward through segment k: its input and those before it, and two gradients
+        sum(between[1 : k + 1]) + between[k] + (between[k + 1] if k + 1 < len(between) else 0.0)
+        for k in range(len(between))
+    )
+    targets = sum(4 * layer.features / layer.stride**2 for layer in layers if layer.name in settings.content_layers)
+    tile = max(sum(_within(settings, layers[a:b], fast)) for a, b in pairwise(ends) if b > a)
+    return (most + targets) * height * width + tile * min(settings.tile + 16, height) * min(settings.tile + 16, width)
+
+
+def with_tile(settings: Settings, height: float, width: float) -> Settings:
+    """The same settings with a number, or None for the whole picture, in place of `tile="auto"`.
+
+    height, width: of the content. What the machine has decides, not what is free, so that a run is the same run
+    whatever else goes on. Raises RequestError if even small tiles need more than the setting `memory`.
+    """
+    if settings.tile != "auto":
+        return settings
+    scale = settings.size / max(height, width)
+    allowed = 0.75 * memory_in_all(settings.device) if settings.memory is None else 1e9 * settings.memory
+    for tile in (None, *TILES):
+        tried = settings.with_(tile=tile)
+        needed = memory_needed(tried, height * scale, width * scale)
+        if needed <= allowed:
+            return tried
+    if settings.memory is not None:
+        history = "; optimizer=adam or a smaller history_size takes less" if settings.optimizer == "lbfgs" else ""
+        raise RequestError(
+            f"size={settings.size} takes {needed / 1e9:.1f} GB in tiles of {tile} pixels, which is more than "
+            f"memory={settings.memory:g}{history}"
+        )
+    return tried
+
+
+def memory_in_all(device: str) -> float:
+    """The bytes that a run on this device can have if nothing else runs."""
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        return torch.cuda.get_device_properties(chosen).total_memory + BASE_MEMORY
+    return min(psutil.virtual_memory().total, left_of_the_groups(all_of_it=True))
 
 
 def memory_free(device: str) -> float:
@@ -66,8 +125,12 @@ def memory_free(device: str) -> float:
     return min(system, left_of_the_groups()) + BASE_MEMORY
 
 
-def left_of_the_groups(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float:
+def left_of_the_groups(
+    groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup"), all_of_it: bool = False
+) -> float:
     """The bytes that the limits of this process's control groups, and of those above, leave; ∞ without limits.
+
+    all_of_it: the limits themselves.
 
     Containers and batch systems set them; psutil sees only the whole machine. Linux has two versions: one tree for
     everything, or one for memory alone. Cached files that can be dropped count as free.
@@ -88,17 +151,19 @@ def left_of_the_groups(groups: Path = Path("/proc/self/cgroup"), mounted: Path =
         group = tree / path.lstrip("/")
         for folder in (group, *group.parents):
             if folder.is_relative_to(tree):
-                left = min(left, _left_of(folder, *names))
+                left = min(left, _left_of(folder, *names, all_of_it))
     return left
 
 
-def _left_of(group: Path, most: str, used: str, cached: str) -> float:
+def _left_of(group: Path, most: str, used: str, cached: str, all_of_it: bool) -> float:
     try:
         limit, current = ((group / name).read_text().strip() for name in (most, used))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return math.inf  # a group without a limit, or not mounted here
-    return math.inf if limit == "max" else int(limit) - int(current) + int(stat.get(cached, 0))
+    if limit == "max":
+        return math.inf
+    return int(limit) if all_of_it else int(limit) - int(current) + int(stat.get(cached, 0))
 
 
 def size_that_fits(settings: Settings, height: float, width: float, free: float) -> int:
@@ -127,7 +192,7 @@ def prepare_memory(settings: Settings, height: int, width: int, style: Shape | N
         fits = size_that_fits(settings, height, width, free)
         raise RequestError(
             f"size={settings.size} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
-            f"size={fits} fits"
+            f"size={fits} fits{_or_tiles(settings)}"
         )
     keep_less(needed)
 
@@ -143,6 +208,11 @@ def keep_less(needed: float) -> None:
         libc.mallopt(MMAP_THRESHOLD, (4 if needed > MUCH_MEMORY else 32) << 20)
 
 
+def _or_tiles(settings: Settings) -> str:
+    takes_it = settings.tile is None and "tile" in architecture(settings.network).takes
+    return ", or take tile=auto, which is slower and needs less" if takes_it else ""
+
+
 @contextmanager
 def one_line_without_memory(settings: Settings, height: int, width: int) -> Iterator[None]:
     """Turns the many out-of-memory errors into a RunError that says which size would fit."""
@@ -154,7 +224,7 @@ def one_line_without_memory(settings: Settings, height: int, width: int) -> Iter
         if not is_out_of_memory(error):
             raise
         fits = min(size_that_fits(settings, height, width, free), max(32, settings.size * 3 // 4 // 32 * 32))
-        raise RunError(f"out of memory at size={settings.size}: size={fits} should fit") from None
+        raise RunError(f"out of memory at size={settings.size}: size={fits} should fit{_or_tiles(settings)}") from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

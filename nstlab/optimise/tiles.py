@@ -123,9 +123,9 @@ def segments_of(net: Network, read: Sequence[str]) -> list[Segment]:
     ends += [layers[-1]] if not ends or ends[-1] is not layers[-1] else []
     found, start = [], None
     for end in ends:
-        s, before, field, index = (
-            (start.stride, start.before, start.receptive_field, start.index) if start else _PICTURE
-        )
+        before, field, s, index = 0, 1, 1, 0  # the picture's
+        if start:
+            before, field, s, index = start.before, start.receptive_field, start.stride, start.index
         stride, ahead = end.stride // s, (end.before - before) // s
         window = (end.receptive_field - field) // s + 1  # positions of the input that one of the output sees
         inside_it = layers[index : end.index]
@@ -134,8 +134,6 @@ def segments_of(net: Network, read: Sequence[str]) -> list[Segment]:
         start = end
     return found
 
-
-_PICTURE = (1, 0, 1, 0)  # its stride, what comes before, its receptive field, its index
 
 See = Callable[[str, torch.Tensor, Place], None]
 """Gets a layer's name, the part (1, N, h, w) of its activation that a tile owns, and where that is."""

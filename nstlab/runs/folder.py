@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nstlab import own
-from nstlab.decoding import profile_of
+from nstlab.decoding import profile_of, shape_of
 from nstlab.images import picture_files
 from nstlab.network import network_read_as, network_sha256
-from nstlab.optimise import with_own_layers
+from nstlab.optimise import with_own_layers, with_tile
 from nstlab.runs.manifest import read_manifest, run_id, write_manifest
 from nstlab.settings import Settings
 from nstlab.storage import is_regular, out_folder, sha256_of
@@ -31,8 +31,9 @@ class RunFolder:
     folder: Path
 
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
-        self.settings = settings = with_own_layers(settings)
+        settings = with_own_layers(settings)
         pictures = picture_files(settings)
+        self.settings = settings = with_tile(settings, *shape_of(pictures["content"])[::-1])
         read_as = {role: profile_of(path) for role, path in pictures.items()}
         read_as["weights"] = network_read_as(settings.network, settings.weights, settings.weights_format)
         self.read_as = {role: value for role, value in read_as.items() if value is not None}

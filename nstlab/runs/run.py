@@ -13,7 +13,8 @@ The id identifies what shapes the picture, so a run stays the same run however f
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.images import iteration_inside, load_image, read_settings, save_image
 from nstlab.interrupts import noted_interrupts
-from nstlab.optimise import Objective, Step, make_optimizer, set_up, steps
+from nstlab.optimise import Objective, Step, TiledObjective, make_optimizer, set_up, steps
 from nstlab.runs.checkpoints import checkpoint_iteration, drop_previous, read_checkpoint
 from nstlab.runs.folder import RunFolder
 from nstlab.runs.history import last_row, read_history
@@ -34,6 +35,8 @@ from nstlab.runs.writer import Writer, begin_branch, one_line_errors
 from nstlab.settings import Settings
 from nstlab.terminal import number, progress_stream
 
+OnTile = Callable[[int, int], None]
+PATIENCE = 10  # seconds: Ctrl-C does not wait for the end of an iteration in tiles that goes on for longer
 SETTLED = ("complete", "stopped")
 """The states in which a finished process leaves a run; any other is repaired when the run resumes."""
 
@@ -62,6 +65,7 @@ class Run(RunFolder):
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
         super().__init__(settings, out)
         self.resumed_from: int | None = None  # of the last advance(): the iteration stored before it
+        self.on_tile: OnTile | None = None
 
     @classmethod
     def open(cls, folder: str | Path, iterations: int | None = None) -> Run:
@@ -78,7 +82,7 @@ class Run(RunFolder):
         if not manifest:
             raise RequestError(f"{run.folder / 'run.json'} is damaged")
         run.id, run.sha256, run.read_as = manifest["id"], manifest["sha256"], manifest.get("read_as", {})
-        run.resumed_from = None
+        run.resumed_from = run.on_tile = None
         return run
 
     def __repr__(self) -> str:
@@ -158,14 +162,28 @@ class Run(RunFolder):
         Ctrl-C (or a kernel's interrupt) waits for the end of the iteration and stores it, then raises
         KeyboardInterrupt; a second one does not wait. Raises RequestError or RunError like `steps`.
         """
-        bar = None
+        bar, began = None, time.monotonic()
         with noted_interrupts() as presses, closing(self.steps()) as computed, ExitStack() as shown:
-            for step in computed:
-                if bar is None:  # a refused run shows no bar
+
+            def show(iteration: int) -> None:  # not before there is something: a refused run shows no bar
+                nonlocal bar
+                if bar is None:
                     total = self.settings.iterations
                     shape = {"unit": "it", "desc": "transfer", "file": progress_stream()}
-                    bar = tqdm(initial=step.iteration, total=total, disable=not progress, **shape)
+                    bar = tqdm(initial=iteration, total=total, disable=not progress, **shape)
                     shown.enter_context(bar)
+
+            def on_tile(done: int, of: int) -> None:
+                nonlocal began
+                began = time.monotonic() if done == 1 else began
+                show(self.stored or 0)
+                bar.set_postfix_str(f"tile {done} of {of}")
+                if presses and (time.monotonic() - began) / done * (of - done) > PATIENCE:
+                    raise KeyboardInterrupt
+
+            self.on_tile = on_tile
+            for step in computed:
+                show(step.iteration)
                 bar.set_postfix_str(f"loss {number(step.losses['total'], 4)}", refresh=False)
                 bar.update(step.iteration - bar.n)
                 if presses:
@@ -206,6 +224,8 @@ class Run(RunFolder):
             return
         self._begin_where_it_branches()
         objective, x = ready or set_up(self.settings)
+        if isinstance(objective, TiledObjective) and self.on_tile is not None:
+            objective.on_tile = self.on_tile
         for name, reference in self.settings.code.items():
             if own.sha256(reference) != self.sha256[name]:
                 raise RequestError(f"{own.parts(reference)[0]} has changed since this run was made: make it again")
