@@ -358,8 +358,8 @@ def layers(network: str, weights: str | None) -> None:
 def doctor(sizes: str, network: str, as_json: bool) -> None:
     """Say what this machine has and what a run costs on it: seconds, memory, convolutions."""
     from nstlab.layers import architecture
-    from nstlab.network import SOURCES, bfloat16_units, network_sha256
-    from nstlab.optimise import memory_needed, with_own_layers
+    from nstlab.network import SOURCES, bfloat16_units, load_network, network_sha256
+    from nstlab.optimise import margins, memory_needed, with_own_layers
     from nstlab.runs import this_machine
 
     default = Settings(network=network)
@@ -390,6 +390,13 @@ def doctor(sizes: str, network: str, as_json: bool) -> None:
             used = ", ".join(f"{count} x {name}" for name, count in algorithms.items())
             convolutions = f", convolutions: {used}" if used else ""
             say(f"size {settings.size:5}  {seconds:.2f} s an iteration{in_half}, {memory:.1f} GB{convolutions}")
+    if "tile" in architecture(network).takes:
+        net, settings = load_network(network, "random", device="cpu"), with_own_layers(default)
+        read = (*settings.content_layers, *settings.style_layers)
+        found["margins"] = {side: margins(net, side, read) for side in (256, 512, 1024)}
+        if not as_json:
+            shown = ", ".join(f"{share:.0%} at tile={side}" for side, share in found["margins"].items())
+            say(f"tiles      half as long again as the whole picture, and for their margins {shown}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
 

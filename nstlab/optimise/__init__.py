@@ -47,4 +47,4 @@ from nstlab.optimise.networks import load_network, reduced_network, settled, wit
 from nstlab.optimise.objective import TERMS, Objective, Term, weighted_sum
 from nstlab.optimise.pace import Forecast, first_rate, forecast, measured_rate
 from nstlab.optimise.smoothness import absolute_variation, squared_variation
-from nstlab.optimise.tiles import TiledObjective
+from nstlab.optimise.tiles import TiledObjective, margins
