@@ -21,6 +21,7 @@ from nstlab.runs.history import FIRST_COLUMNS, History
 from nstlab.runs.manifest import describe_network, differences
 from nstlab.storage import Damaged, parts, read_regular, set_aside, write_whole
 
+LARGE = 4_000_000  # pixels; of larger pictures fewer frames are kept
 CHECKPOINT_SECONDS = 5.0  # at least this long between two checkpoints,
 CHECKPOINT_FRACTION = 0.05  # and long enough that writing them takes no more than this fraction of the time
 OWN_FILES = (NEW, "result.png", "run.json", "history.csv")
@@ -104,7 +105,8 @@ class Writer:
         self.step = step
         if step.iteration >= self.first:
             self.history.append((step.iteration, round(self.seconds, 3), *step.losses.values()))
-            if is_frame(step.iteration, self.run.settings.frame_every):
+            large = step.image[0, 0].numel() > LARGE
+            if is_frame(step.iteration, self.run.settings.frame_every, large):
                 self._save(step.image, self.run.frame_path(step.iteration), step.iteration)
         self.tick = time.perf_counter()
         return step.iteration >= self.first
@@ -168,9 +170,14 @@ def begin_branch(run: RunFolder, other: RunFolder, snapshot: Snapshot) -> None:
     run.describe("stopped", snapshot.iteration)
 
 
-def is_frame(iteration: int, every: int | None = None) -> bool:
-    """Whether a frame is stored at this iteration: 0, 1, 2, 5, 10, 20, 50, ... and every `every`."""
-    return iteration == 0 or str(iteration).rstrip("0") in ("1", "2", "5") or bool(every and iteration % every == 0)
+def is_frame(iteration: int, every: int | None = None, large: bool = False) -> bool:
+    """Whether a frame is stored at this iteration: 0, 1, 2, 5, 10, 20, 50, ... and every `every`.
+
+    Of a large picture, whose frame takes ten megabytes and more, 0, 10, 100, ... and every `every`.
+    """
+    if iteration == 0 or (every and iteration % every == 0):
+        return True
+    return str(iteration).rstrip("0") in (("1",) if large else ("1", "2", "5")) and not (large and iteration == 1)
 
 
 @contextmanager

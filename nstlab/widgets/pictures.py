@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from nstlab import images
 from nstlab.decoding import FORMATS, format_of
@@ -25,12 +26,21 @@ from nstlab.storage import out_folder, write_whole
 from nstlab.widgets.parts import FRONT, Viewer, data_url
 
 THUMBNAIL = 96
+SCREEN = 2048  # pixels of the longer side that are sent at most
+
+
+def for_screen(image: torch.Tensor) -> torch.Tensor:
+    """A picture (1, 3, H, W), made smaller by averaging areas if it has more pixels than a screen shows."""
+    scale = SCREEN / max(image.shape[2:])
+    if scale >= 1:
+        return image
+    return interpolate(image, [max(1, round(scale * side)) for side in image.shape[2:]], mode="area")
 
 
 def jpeg(image: torch.Tensor, quality: int = 88) -> bytes:
-    """(1, 3, H, W) in [0, 1] units, clamped, as a JPEG."""
+    """(1, 3, H, W) in [0, 1] units, clamped, as a JPEG for the screen."""
     buffer = io.BytesIO()
-    Image.fromarray(to_pixels(image)).save(buffer, format="JPEG", quality=quality)
+    Image.fromarray(to_pixels(for_screen(image))).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
 
 

@@ -23,7 +23,9 @@ from nstlab.optimise import (
 )
 from nstlab.optimise.tiles import segments_of
 from nstlab.runs import run as run_module
+from nstlab.runs.writer import is_frame
 from nstlab.settings import Settings
+from nstlab.widgets.pictures import for_screen
 
 SHAPE = (49, 67)
 DEEP = {"content_layers": ("relu4_2",), "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")}
@@ -184,6 +186,14 @@ def test_progress_and_ctrl_c_between_tiles(tmp_path, monkeypatch, capfd):
     finished = lab.Run(made.settings.with_(iterations=6), tmp_path).advance(progress=False)
     undisturbed = lab.Run(made.settings.with_(iterations=6), tmp_path / "other").advance(progress=False)
     assert finished.picture.read_bytes() == undisturbed.picture.read_bytes()
+
+
+def test_what_is_stored_and_sent_of_a_large_picture_stays_small():
+    kept = [iteration for iteration in range(301) if is_frame(iteration, large=True)]
+    assert kept == [0, 10, 100] and is_frame(7, every=7, large=True)
+    poster = torch.rand(1, 3, 300, 4096)
+    assert for_screen(poster).shape == (1, 3, 150, 2048) and for_screen(poster[..., :2000]).shape[3] == 2000
+    assert torch.allclose(for_screen(poster), torch.nn.functional.avg_pool2d(poster, 2))
 
 
 @pytest.mark.parametrize("style_loss", ["mmd_gaussian", "sliced_wasserstein"])
