@@ -583,7 +583,7 @@ def names_where(**wanted: Any) -> tuple[str, ...]:
     """The settings, in order of declaration, whose Knob has these values (True: any value that is true).
 
     >>> names_where(shapes=False), names_where(term=True)
-    (('iterations', 'device', 'frame_every'), ('k_S', 'k_TV'))
+    (('iterations', 'memory', 'device', 'frame_every'), ('k_S', 'k_TV'))
     """
 
     def fits(value: Any, asked: Any) -> bool:
