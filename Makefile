@@ -28,7 +28,8 @@ lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: install  ## run the whole test suite
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+	$(BIN)/python -m pytest --ignore=tests/unit
 
 lint: install  ## check the code's style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -46,6 +46,7 @@ OF_NETWORK = ("content_layers", "style_layers", "weights")
 
 _PATH = {"rebuilds": False}
 _EXTENT = {"shapes": False, "rebuilds": False}
+_TILES = _EXTENT | {"family": "network"}
 _OPTIMISER = {"family": "optimiser", "rebuilds": False}
 _NETWORK = {"family": "network"}
 _CONTROL = {"family": "control"}
@@ -204,7 +205,7 @@ class Settings(BaseModel):
         **_NETWORK,
     )
     memory: float | None = setting(
-        None, "what tile=auto may take; none: three quarters of what the machine has", "GB", **_EXTENT, gt=0, le=10**6
+        None, "what tile=auto may take; none: three quarters of what the machine has", "GB", **_TILES, gt=0, le=10**6
     )
     seed: int = setting(
         0, "the seed of the white noise and all other random numbers", family="optimiser", judged=True, ge=0, lt=2**63

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 import nstlab as lab
+from nstlab import decoding
 from nstlab.images import save_image
 from nstlab.network import weights
 from nstlab.optimise import INITIAL_VALUES, Step, forecast
@@ -262,12 +263,14 @@ def test_an_upload_is_known_by_what_is_in_it(bench, name):
     assert lab.load_image(bench.settings.content, size=None).shape == (1, 3, 60, 90)
 
 
-def test_an_upload_is_judged_at_the_runs_size(bench):
-    """A JPEG of 120 million pixels is shrunk while it is read, if the run is small enough for that."""
-    data = jpeg_of(12000, 10000)
-    bench.controls["size"].value = 8000
+def test_an_upload_is_judged_at_the_runs_size(bench, monkeypatch):
+    """A JPEG with too many pixels is shrunk while it is read, if the run is small enough for that."""
+    monkeypatch.setattr(decoding, "LARGE", 500_000)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 1_500_000)
+    data = jpeg_of(1600, 1200)
+    bench.controls["size"].value = 1600
     send(bench.controls["content"], "huge.jpg", data, size=len(data))
-    assert "huge.jpg" in bench.message and "100,000,000" in bench.message and bench.settings.content == "astronaut"
+    assert "huge.jpg" in bench.message and "1,500,000" in bench.message and bench.settings.content == "astronaut"
     bench.controls["size"].value = 64
     send(bench.controls["content"], "huge.jpg", data, size=len(data))
     assert bench.message == "" and "huge-" in bench.settings.content
