@@ -177,7 +177,7 @@ def _say_memory(settings: Settings) -> None:
     """Say how much memory the run will take, before it begins."""
     from nstlab.decoding import shape_of
     from nstlab.images import find_picture, resized
-    from nstlab.optimise import memory_free, memory_needed
+    from nstlab.optimise import is_tiled, memory_free, memory_needed, with_tile
 
     (width, height), style = (
         resized(shape_of(find_picture(name)), size)
@@ -186,8 +186,10 @@ def _say_memory(settings: Settings) -> None:
             (max(settings.styles, key=lambda s: min(shape_of(find_picture(s)))), settings.style_size or settings.size),
         )
     )
+    settings = with_tile(settings, height, width)
     needed, free = memory_needed(settings, height, width, style), memory_free(settings.device)
-    say(f"memory    about {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free")
+    in_tiles = f", in tiles of {settings.tile} pixels" if is_tiled(settings, height, width) else ""
+    say(f"memory    about {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free{in_tiles}")
 
 
 def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:

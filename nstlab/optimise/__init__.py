@@ -42,7 +42,7 @@ from nstlab.optimise.losses import (
     style_loss_of,
 )
 from nstlab.optimise.masks import weighted
-from nstlab.optimise.memory import computed_layers, is_out_of_memory, memory_free, memory_needed, with_tile
+from nstlab.optimise.memory import computed_layers, is_out_of_memory, is_tiled, memory_free, memory_needed, with_tile
 from nstlab.optimise.networks import load_network, reduced_network, settled, with_own_layers
 from nstlab.optimise.objective import TERMS, Objective, Term, weighted_sum
 from nstlab.optimise.pace import Forecast, first_rate, forecast, measured_rate
