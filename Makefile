@@ -28,8 +28,8 @@ lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: install  ## run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
-	$(BIN)/python -m pytest --ignore=tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/notebooks tests/faults
+	$(BIN)/python -m pytest tests/browser tests/sweeps
 
 lint: install  ## check the code's style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -4,6 +4,9 @@ Pictures, networks, layers, weights and rates are the notebooks' own; where an a
 smaller and the run shorter, so that all of it takes a few minutes. (An exercise that asks for an opinion is not here.)
 """
 
+import ast
+
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -457,3 +460,41 @@ def test_11_5_another_style_takes_the_place_of_the_first(paint):
     later = [paint("11", style="swirl", init=init, k_S=1000.0, iterations=n, **everywhere).result for n in (2, 40)]
     soon, long = (rmse(result, first.result) for result in later)
     assert soon < long / 2
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Notebook 12's VGG19 and a function that paints through another network at equal pull, smaller."""
+    folder = tmp_path_factory.mktemp("networks")
+    vgg19 = settings_of("12", size=48, iterations=25, style_layer_weights="balanced")
+    source = next(cell for cell in nbformat.read(CHAPTERS["12"].path, 4).cells if cell.source.startswith("TEN_LINES"))
+    ten_lines = ast.literal_eval(ast.parse(source.source).body[0].value)
+
+    def painted(name: str = "", code: str = "", **changed) -> torch.Tensor:
+        if code:
+            (folder / f"{name}.py").write_text(code)
+            changed["network"] = f"{folder / name}.py:make"
+        settings = vgg19.with_(**changed)
+        settings = settings.with_(k_S=evaluation.equal_pull(vgg19, **changed)) if changed else settings
+        return lab.Run(settings, folder / "out").advance(progress=False).result
+
+    return vgg19, ten_lines, painted
+
+
+def test_12_2_more_random_filters_help_a_little(networks):
+    vgg19, ten_lines, painted = networks
+    judge = evaluation.Judge(vgg19)
+    few, many = (
+        judge.judge(painted(name, code))["style_error"]
+        for name, code in (("few", ten_lines), ("many", ten_lines.replace("64, 128, 256", "128, 256, 512")))
+    )
+    assert 0.6 * few < many < few
+
+
+def test_12_4_by_relu1_1_random_filters_are_as_good(networks):
+    vgg19, ten_lines, painted = networks
+    judge = evaluation.Judge(vgg19.with_(style_layers=["relu1_1"], style_layer_weights=None))
+    pictures = {"VGG19": painted(), "ten lines": painted("few", ten_lines)}
+    pictures["EfficientNet-Lite0"] = painted(network="efficientnet-lite0")
+    errors = {name: judge.judge(picture)["style_error"] for name, picture in pictures.items()}
+    assert errors["EfficientNet-Lite0"] > 2 * max(errors["VGG19"], errors["ten lines"])
