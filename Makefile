@@ -29,7 +29,7 @@ lab: install  ## open JupyterLab on the notebooks
 
 test: install  ## run the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/notebooks tests/faults
-	$(BIN)/python -m pytest tests/browser tests/sweeps
+	$(BIN)/python -m pytest $(foreach room,unit notebooks faults,--ignore=tests/$(room))
 
 lint: install  ## check the code's style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
