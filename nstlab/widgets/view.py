@@ -149,9 +149,9 @@ class View:
         return [button, box]
 
     def show_status(
-        self, state: str, settings: Settings | None, newest: int | None, pace: float | None, forecast: str
+        self, state: str, settings: Settings | None, newest: int | None, pace: float | None, more: str
     ) -> None:
-        """Show the line next to the buttons, and the progress bar below it."""
+        """Show the line next to the buttons, and the progress bar below it. more: a forecast, or which tile it is."""
         parts = [f"<b>{STATES[state]}</b>"]
         if newest is not None and settings is not None:
             parts.append(f"iteration {newest} of {max(settings.iterations, newest)}")
@@ -159,8 +159,8 @@ class View:
             parts.append(f"{duration(pace)} an iteration")
             if settings.iterations > newest:
                 parts.append(f"{duration(pace * (settings.iterations - newest))} left")
-        if forecast and not (settings and newest is not None and newest >= settings.iterations):
-            parts.append(html.escape(forecast))
+        if more and not (settings and newest is not None and newest >= settings.iterations):
+            parts.append(html.escape(more))
         self.status.value = " · ".join(parts)
         done = newest / max(settings.iterations, 1) if settings and newest is not None else 0
         self.progress.value = f'<i><i style="width:{100 * min(done, 1):.1f}%"></i></i>'

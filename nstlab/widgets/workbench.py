@@ -59,7 +59,7 @@ class Panel(w.VBox):
         self.out = Path(out).absolute() if out else None
         self.controls = make_controls()
         self.controls["content_masks"].out = self.out
-        self.worker = Worker(self._on_step, self._on_branch, self._on_state)
+        self.worker = Worker(self._on_step, self._on_tile, self._on_branch, self._on_state)
         self.display = Display(self.worker.lock)
         self.gallery = Gallery(self.out)
         self.cell = this_cell()
@@ -318,7 +318,12 @@ class Panel(w.VBox):
             self.view.show_identity(run)
         self.display.step(run, step)
         if now - self._told > STATUS_SECONDS:
-            self._tell(step)
+            self._tell()
+
+    def _on_tile(self, done: int, of: int) -> None:
+        """A part of a long iteration is done."""
+        if time.perf_counter() - self._told > STATUS_SECONDS:
+            self._tell(tile=f"tile {done} of {of}")
 
     def _on_branch(self, run: Run) -> None:
         """The run goes on with another k_S, as another run."""
@@ -379,12 +384,13 @@ class Panel(w.VBox):
             control.disabled = name not in free
         self.gallery.choice.disabled = busy
 
-    def _tell(self, step: Step | None = None) -> None:
+    def _tell(self, tile: str = "") -> None:
         """Update the status line: what is happening, or the forecast."""
         self._told = time.perf_counter()
         try:
             settings = self.worker.run.settings if self.worker.busy and self.worker.run else self.settings
-            self.view.show_status(self.worker.state, settings, self._newest(), self._pace(), self._forecast(settings))
+            now = tile or self._forecast(settings)
+            self.view.show_status(self.worker.state, settings, self._newest(), self._pace(), now)
         except (RequestError, RunError, OSError):
             self.view.show_status(self.worker.state, None, None, None, "")
 

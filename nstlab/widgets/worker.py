@@ -24,7 +24,8 @@ class Worker:
     `state` is idle, starting, running, pausing, paused, stopping, stopped, finished or failed. Stopping and pausing
     close the run's generator, which stores a checkpoint; a paused run keeps its network loaded.
 
-    on_step(run, step): each step as it is computed, in the thread; on_branch(run): the run that goes on with
+    on_step(run, step): each step as it is computed, in the thread; on_tile(done, of): of an iteration in tiles, there
+    too; on_branch(run): the run that goes on with
     another k_S; on_state(state, message): each change of `state`. The last two are called under `lock`, which guards
     all that the thread and the notebook share.
     """
@@ -32,10 +33,11 @@ class Worker:
     def __init__(
         self,
         on_step: Callable[[Run, Step], None],
+        on_tile: Callable[[int, int], None],
         on_branch: Callable[[Run], None],
         on_state: Callable[[str, str], None],
     ) -> None:
-        self.on_step, self.on_branch, self.on_state = on_step, on_branch, on_state
+        self.on_step, self.on_tile, self.on_branch, self.on_state = on_step, on_tile, on_branch, on_state
         self.lock = threading.RLock()
         self.state = "idle"
         self.run: Run | None = None
@@ -118,6 +120,7 @@ class Worker:
     def _advance(self, run: Run, steps: int | None) -> None:
         self.run = run
         while True:
+            run.on_tile = self.on_tile
             with closing(run.steps(self._prepared(run))) as computed:
                 for step in computed:
                     self._enter_running()

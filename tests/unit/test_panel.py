@@ -1,6 +1,7 @@
 """The panel without a browser: what its controls do, and that its runs are the runs of everywhere."""
 
 import io
+import re
 import shlex
 import time
 from threading import RLock
@@ -18,7 +19,7 @@ from nstlab.images import save_image
 from nstlab.network import weights
 from nstlab.optimise import INITIAL_VALUES, Step, forecast
 from nstlab.storage import home
-from nstlab.widgets import Panel, panel
+from nstlab.widgets import Panel, panel, workbench
 from nstlab.widgets import display as display_module
 from nstlab.widgets.curves import loss_curves
 from nstlab.widgets.display import PICTURE_SECONDS, Display
@@ -230,6 +231,18 @@ def test_a_value_out_of_range_is_said(bench):
     assert bench.state == "idle" and "learning_rate" in bench.message
     bench.controls["learning_rate"].value = "0.5"
     assert bench.message == "" and bench.settings.learning_rate == 0.5
+
+
+def test_the_status_tells_the_tiles_of_a_long_iteration(bench, monkeypatch):
+    monkeypatch.setattr(workbench, "STATUS_SECONDS", -1.0)
+    told = []
+    show = bench.view.show_status
+    monkeypatch.setattr(bench.view, "show_status", lambda *args: (show(*args), told.append(bench.view.status.value)))
+    with_values(bench, tile="16", iterations=1)
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished", bench.message
+    assert any(re.search(r"tile \d+ of \d+", line) for line in told) and "tile" not in bench.view.status.value
 
 
 def send(part, name: str, data: bytes, size: int = 1000) -> None:
