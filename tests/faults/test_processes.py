@@ -276,7 +276,10 @@ def test_layers_and_doctor():
     assert nstlab("layers").stdout.count("\n") == 39
     doctor = nstlab("doctor", "--sizes", "48")
     assert doctor.returncode == 0 and "as expected  True" in doctor.stdout
-    assert re.search(r"size +48 +[\d.]+ s an iteration, [\d.]+ GB, convolutions: \d+ x ", doctor.stdout)
+    assert re.search(
+        r"size +48 +[\d.]+ s an iteration( \([\d.]+ with precision=bfloat16\))?, [\d.]+ GB, convolutions: \d+ x ",
+        doctor.stdout,
+    )
 
 
 def test_clean_out_keeps_the_folders(tmp_path):

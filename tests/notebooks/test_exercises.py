@@ -466,7 +466,7 @@ def test_11_5_another_style_takes_the_place_of_the_first(paint):
 def networks(tmp_path_factory):
     """Notebook 12's VGG19 and a function that paints through another network at equal pull, smaller."""
     folder = tmp_path_factory.mktemp("networks")
-    vgg19 = settings_of("12", size=48, iterations=25, style_layer_weights="balanced")
+    vgg19 = settings_of("12", size=64, iterations=40, style_layer_weights="balanced")
     source = next(cell for cell in nbformat.read(CHAPTERS["12"].path, 4).cells if cell.source.startswith("TEN_LINES"))
     ten_lines = ast.literal_eval(ast.parse(source.source).body[0].value)
 
@@ -486,7 +486,7 @@ def test_12_2_more_random_filters_help_a_little(networks):
     judge = evaluation.Judge(vgg19)
     few, many = (
         judge.judge(painted(name, code))["style_error"]
-        for name, code in (("few", ten_lines), ("many", ten_lines.replace("64, 128, 256", "128, 256, 512")))
+        for name, code in (("few", ten_lines), ("many", ten_lines.replace("64, 128, 256", "256, 512, 1024")))
     )
     assert 0.6 * few < many < few
 
