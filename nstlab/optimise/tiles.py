@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Protocol
 
 import torch
@@ -234,11 +234,11 @@ class Tiles:
 
     def count(self, shape: Sequence[int], read: Sequence[str]) -> int:
         """How many tiles an evaluation of a picture of height x width `shape` takes."""
-        count = 0
+        found = 0
         for segment in segments_of(self.net, read):
-            count += 2 * len(segment.tiles(shape, self._side(segment)))
+            found += 2 * len(segment.tiles(shape, self._side(segment)))
             shape = [side // segment.stride for side in shape]
-        return count
+        return found
 
     def _side(self, segment: Segment) -> int:
         return side_within(self.side, self.net.layer(segment.start).stride if segment.start else 1)
@@ -398,7 +398,7 @@ class TiledObjective(Objective):
         terms = self.terms_of(x.shape[2:])
         tiled = {name: term for name, term in terms.items() if term.layers}
         read = [layer for term in tiled.values() for layer in term.layers]
-        done, of = iter(range(1, 10**9)), self.tiles.count(x.shape[2:], read)
+        done, of = count(1), self.tiles.count(x.shape[2:], read)
         self.tiles.on_tile = lambda: self.on_tile(next(done), of)
         averages: dict[tuple[str, str], list[torch.Tensor]] = {}
 
@@ -436,6 +436,7 @@ class TiledObjective(Objective):
                 return made, theirs
 
             total = _WithGradient.apply(total, x, self.tiles.backward(inputs, read, sums))
+        self.tiles.on_tile = lambda: None  # the targets of a larger size are no part of an evaluation
         return {"total": total, **values, **parts}
 
 

@@ -33,7 +33,9 @@ class RunFolder:
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
         settings = with_own_layers(settings)
         pictures = picture_files(settings)
-        self.settings = settings = with_tile(settings, *shape_of(pictures["content"])[::-1])
+        if settings.tile == "auto":
+            settings = with_tile(settings, *shape_of(pictures["content"])[::-1])
+        self.settings = settings
         read_as = {role: profile_of(path) for role, path in pictures.items()}
         read_as["weights"] = network_read_as(settings.network, settings.weights, settings.weights_format)
         self.read_as = {role: value for role, value in read_as.items() if value is not None}

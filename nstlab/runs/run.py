@@ -62,10 +62,12 @@ class Run(RunFolder):
     ([0, 1, 2, 3], 4)
     """
 
+    on_tile: OnTile | None = None
+    """Gets how many tiles of an iteration are done, and how many there are."""
+
     def __init__(self, settings: Settings, out: str | Path | None = None) -> None:
         super().__init__(settings, out)
         self.resumed_from: int | None = None  # of the last advance(): the iteration stored before it
-        self.on_tile: OnTile | None = None
 
     @classmethod
     def open(cls, folder: str | Path, iterations: int | None = None) -> Run:
@@ -82,7 +84,7 @@ class Run(RunFolder):
         if not manifest:
             raise RequestError(f"{run.folder / 'run.json'} is damaged")
         run.id, run.sha256, run.read_as = manifest["id"], manifest["sha256"], manifest.get("read_as", {})
-        run.resumed_from = run.on_tile = None
+        run.resumed_from = None
         return run
 
     def __repr__(self) -> str:
