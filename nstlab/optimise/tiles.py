@@ -85,19 +85,21 @@ class Tile:
 class Segment:
     """The functions behind layer `start` (None: from the picture on) up to layer `end`.
 
-    stride: of its output relative to its input; before, behind: how many positions of its input one of its output sees
-    besides the `stride` that it stands for; strides: relative to its input, of its layers that are read and of `end`.
+    at: the stride of its input; stride: of its output relative to that; before, behind: how many positions of its
+    input one of its output sees besides the `stride` that it stands for; strides: relative to its input, of its layers
+    that are read and of `end`.
     """
 
     start: str | None
     end: str
+    at: int
     stride: int
     before: int
     behind: int
     strides: Mapping[str, int]
 
     def tiles(self, shape: Sequence[int], side: int) -> list[Tile]:
-        """The tiles of an input of height x width `shape`, each owning at most side x side positions of it."""
+        """The tiles of an input of height x width `shape`; side: in pixels, where the stride is 1."""
         rows, columns = (self._spans(length, side) for length in shape)
         return [Tile(row, column) for row in rows for column in columns]
 
@@ -106,7 +108,7 @@ class Segment:
 
         Multiples of the stride, so that poolings fall into place.
         """
-        r = self.stride
+        r, side = self.stride, side_within(side, self.at)
         return max(side // r, 1) * r, -(-self.before // r) * r, -(-self.behind // r) * r
 
     def _spans(self, length: int, side: int) -> list[Span]:
@@ -130,7 +132,7 @@ def margins(net: Network, side: int, read: Sequence[str]) -> float:
     for segment in segments_of(net, read):
         first = net.layer(segment.start).index if segment.start else 0
         work = sum(layer.multiply_adds(1024, 1024) for layer in net.layers[first : net.layer(segment.end).index])
-        step, before, behind = segment.sides(side_within(side, net.layer(segment.start).stride if segment.start else 1))
+        step, before, behind = segment.sides(side)
         own, extra = own + work, extra + work * ((1 + (before + behind) / step) ** 2 - 1)
     return extra / own
 
@@ -157,7 +159,7 @@ def segments_of(net: Network, read: Sequence[str]) -> list[Segment]:
         window = (end.receptive_field - field) // s + 1  # positions of the input that one of the output sees
         inside_it = layers[index : end.index]
         strides = {layer.name: layer.stride // s for layer in inside_it if layer.name in read or layer is end}
-        found.append(Segment(start and start.name, end.name, stride, ahead, window - stride - ahead, strides))
+        found.append(Segment(start and start.name, end.name, s, stride, ahead, window - stride - ahead, strides))
         start = end
     return found
 
@@ -236,18 +238,15 @@ class Tiles:
         """How many tiles an evaluation of a picture of height x width `shape` takes."""
         found = 0
         for segment in segments_of(self.net, read):
-            found += 2 * len(segment.tiles(shape, self._side(segment)))
+            found += 2 * len(segment.tiles(shape, self.side))
             shape = [side // segment.stride for side in shape]
         return found
-
-    def _side(self, segment: Segment) -> int:
-        return side_within(self.side, self.net.layer(segment.start).stride if segment.start else 1)
 
     def _tiles(
         self, segment: Segment, x: torch.Tensor
     ) -> Iterator[tuple[Tile, Callable[[torch.Tensor], Iterator[tuple[str, torch.Tensor]]]]]:
         """Each tile, and a function from what it sees to (layer, the part of its activation that the tile owns)."""
-        for tile in segment.tiles(x.shape[2:], self._side(segment)):
+        for tile in segment.tiles(x.shape[2:], self.side):
 
             def parts(seen: torch.Tensor, tile: Tile = tile) -> Iterator[tuple[str, torch.Tensor]]:
                 for name, activation in self.net.activations(seen, keep=segment.strides, after=segment.start):
