@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn.functional import interpolate
 
 
@@ -35,6 +34,8 @@ def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
     >>> round(psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1)), 3)
     20.0
     """
+    from skimage.metrics import peak_signal_noise_ratio  # takes a second, which no run without an evaluation needs
+
     with np.errstate(divide="ignore"):
         return float(
             peak_signal_noise_ratio(_grey_levels(target).numpy(), _grey_levels(image).numpy(), data_range=255.0)
@@ -43,6 +44,8 @@ def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
 
 def similarity(image: torch.Tensor, target: torch.Tensor) -> float:
     """SSIM of two pictures (1, 3, H, W) in [0, 1] units, clamped; 1 if they are equal (Wang et al. 2004, σ = 1.5)."""
+    from skimage.metrics import structural_similarity
+
     a, b = (_grey_levels(t)[0].permute(1, 2, 0).numpy() / 255 for t in (image, target))
     return float(
         structural_similarity(

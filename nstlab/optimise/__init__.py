@@ -12,6 +12,7 @@ memory.py, pace.py  forecasts of memory and time
 
 from nstlab.optimise.colour import luminance, matched, recombined, to_paint_from, to_show
 from nstlab.optimise.descent import (
+    Optimizer,
     Step,
     check_code,
     check_state,

@@ -30,6 +30,8 @@ from nstlab.optimise.tiles import TiledObjective
 from nstlab.own import function_of
 from nstlab.settings import Settings
 
+Optimizer = torch.optim.Optimizer | LBFGS
+
 
 @dataclass(frozen=True)
 class Step:
@@ -99,14 +101,14 @@ def least_side(settings: Settings) -> int:
     return max(layer.stride for layer in layers_of(settings.network) if layer.name in read)
 
 
-def make_optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(x: torch.Tensor, settings: Settings) -> Optimizer:
     """The optimiser of `x` that the settings ask for; its step is one iteration."""
     if settings.optimizer == "adam":
         return torch.optim.Adam([x], lr=settings.step_length)
     return LBFGS(x, settings.step_length, settings.history_size)
 
 
-def check_state(state: dict[str, Any], optimizer: torch.optim.Optimizer, image: torch.Tensor) -> None:
+def check_state(state: dict[str, Any], optimizer: Optimizer, image: torch.Tensor) -> None:
     """Raises ValueError for a state_dict that this optimiser cannot have at a picture of this shape."""
     for stored, own in zip(state["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
         if any(stored[name] != value for name, value in own.items() if name in stored):
@@ -126,7 +128,7 @@ def check_state(state: dict[str, Any], optimizer: torch.optim.Optimizer, image: 
 def steps(
     objective: Objective,
     x: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     settings: Settings,
     start: int = 0,
     end: int | None = None,
@@ -145,7 +147,7 @@ def steps(
 
 
 def _steps(
-    objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer, settings: Settings, start: int, end: int
+    objective: Objective, x: torch.Tensor, optimizer: Optimizer, settings: Settings, start: int, end: int
 ) -> Iterator[Step]:
     changes = dict(settings.k_S_changes)
     for iteration in range(start, end + 1):

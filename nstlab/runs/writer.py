@@ -14,7 +14,7 @@ import torch
 
 from nstlab.errors import RunError
 from nstlab.images import iteration_inside, save_image
-from nstlab.optimise import TERMS, Objective, Step, check_state, make_optimizer, weighted_sum
+from nstlab.optimise import TERMS, Objective, Optimizer, Step, check_state, make_optimizer, weighted_sum
 from nstlab.runs.checkpoints import NEW, Snapshot, read_checkpoint, write_checkpoint
 from nstlab.runs.folder import RunFolder
 from nstlab.runs.history import FIRST_COLUMNS, History
@@ -30,7 +30,7 @@ OWN_FILES = (NEW, "result.png", "run.json", "history.csv")
 class Writer:
     """The only writer of a run's folder during the run."""
 
-    def __init__(self, run: RunFolder, objective: Objective, x: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, run: RunFolder, objective: Objective, x: torch.Tensor, optimizer: Optimizer) -> None:
         self.run, self.x, self.optimizer = run, x, optimizer
         self.objective = objective
         self.network = describe_network(objective.net, run.settings, *x.shape[2:])
