@@ -12,6 +12,8 @@ instead of four for everything that is read and written, and twice the products 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, cached_property
+from math import inf
 
 import torch
 from torch.nn.functional import conv2d, pad
@@ -19,6 +21,9 @@ from torch.nn.functional import conv2d, pad
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
 FEWEST_POSITIONS = 256  # with fewer, reading the transformed kernels (four times as many numbers) dominates
 AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the workspace is larger than both
+SMALL = 2**23  # of pictures with fewer, strips of a quarter as many are as fast, and take a tenth less memory at 256²
+NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where Winograd evaluates kernels: a third less error than 0, ±1, ±2 and ∞
+RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
 WINOGRAD_FROM = 64  # weights per position; with more, NNPACK loses: it transforms its kernels on every call
 
 
@@ -78,18 +83,27 @@ def layout(dtype: torch.dtype) -> torch.memory_format:
 class Kernels:
     """The kernels (N, C, 3, 3) and biases (N,) of one direction of a convolution."""
 
+    numbers: tuple[float, ...] = NUMBERS
+
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self.weight, self.bias = weight.contiguous(memory_format=layout(weight.dtype)), bias.contiguous()
-        self._transformed: torch.Tensor | None = None
+        self.features = tuple(weight.shape[:2])
+
+    @cached_property
+    def transformed(self) -> torch.Tensor:
+        """Winograd's form of them, (36, N, C)."""
+        return winograd_kernels(self.weight)
 
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0."""
-        (N, C), (H, W) = self.weight.shape[:2], x.shape[2:]
+        (N, C), (H, W) = self.features, x.shape[2:]
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W)
-        if (N + C) * H * W <= AT_A_TIME or x.dtype == torch.bfloat16:
+        values = (N + C) * H * W
+        at_a_time = AT_A_TIME // 4 if values <= SMALL else AT_A_TIME
+        if values <= at_a_time or x.dtype == torch.bfloat16:
             return self._convolve(x if passes is None else where_positive(x, passes), chosen)
         y = x.new_empty(1, N, H, W)
-        rows = max(1, AT_A_TIME // (2 * (N + C) * W))
+        rows = max(1, at_a_time // (2 * (N + C) * W))
         for top in range(0, H, rows):
             above = min(top, 1)
             part = slice(top - above, top + rows + 1)  # with a neighbouring row on both sides
@@ -99,12 +113,36 @@ class Kernels:
 
     def _convolve(self, x: torch.Tensor, chosen: str) -> torch.Tensor:
         if chosen == "winograd":
-            if self._transformed is None:
-                self._transformed = winograd_kernels(self.weight)
-            return winograd(x, self._transformed, self.bias)
+            return winograd(x, self.transformed, self.bias, self.numbers)
         if chosen == "nnpack":
             return nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
         return convolve(x, self.weight, self.bias)
+
+
+class Rotated(Kernels):
+    """The kernels of the gradient: rotated by 180°, their two channel axes swapped; the bias is 0.
+
+    Winograd's form of them is that of the others, read at the reciprocal numbers: nothing is stored twice. Layers
+    that are never convolved otherwise have no rotated copy.
+    """
+
+    numbers = RECIPROCALS
+
+    def __init__(self, others: Kernels) -> None:
+        self.others, self.features = others, others.features[::-1]
+
+    @cached_property
+    def weight(self) -> torch.Tensor:
+        rotated = self.others.weight.flip(2, 3).transpose(0, 1)
+        return rotated.contiguous(memory_format=layout(rotated.dtype))
+
+    @cached_property
+    def bias(self) -> torch.Tensor:
+        return self.others.bias.new_zeros(self.features[0])
+
+    @property
+    def transformed(self) -> torch.Tensor:
+        return self.others.transformed.transpose(1, 2)
 
 
 def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -120,7 +158,7 @@ class Convolution:
         self.made_of = (weight, version_of(weight), bias, version_of(bias))
         weight, bias = weight.to(dtype or weight.dtype), bias.to(dtype or bias.dtype)
         self.forward = Kernels(weight, bias)
-        self.backward = Kernels(weight.flip(2, 3).transpose(0, 1), weight.new_zeros(weight.shape[1]))
+        self.backward = Rotated(self.forward)
 
     def is_of(self, weight: torch.Tensor, bias: torch.Tensor) -> bool:
         """Whether it was made from these tensors, and they have not changed since."""
@@ -201,35 +239,50 @@ class ReluMaxPool(torch.autograd.Function):
         return whole
 
 
-# Winograd's F(4x4, 3x3) (Lavin & Gray 2016, section 4.3): Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for each tile d of 6 x 6
-# pixels and kernel g. Flattened, each of the three is one matrix: the Kronecker product with itself.
-B_T = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0))
-B_T += ((0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
-G = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6))
-G += ((1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
-A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+@cache
+def _matrices(numbers: tuple[float, ...], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Winograd's F(4x4, 3x3) (Lavin & Gray 2016): Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for 6 x 6 pixels d and a kernel g.
 
+    A row of a kernel, or of pixels, counts as a polynomial's coefficients. G evaluates it at six numbers p; Aᵀ and Bᵀ
+    are the transposes of evaluating and of interpolating, as a convolution is the transpose of a multiplication. A
+    rotated kernel at 1/p is p⁻² times the kernel at p, so one G serves both directions. Each matrix acts on rows and
+    on columns; on a flattened square that is its Kronecker product with itself.
 
-def _twice(matrix: tuple[tuple[float, ...], ...], dtype: torch.dtype) -> torch.Tensor:
-    m = torch.tensor(matrix, dtype=torch.float64)
-    return torch.kron(m, m).to(dtype)
+    Returns Aᵀ (16, 36), Bᵀ (36, 36), G (36, 9).
+    """
+
+    def evaluate(most: int) -> torch.Tensor:
+        """A row for each number: its powers up to that of `most` coefficients; for ∞, the last coefficient."""
+        rows = [[float(k == most - 1) if p == inf else p**k for k in range(most)] for p in numbers]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    A_T, B_T, G = evaluate(4).T, torch.linalg.inv(evaluate(6)).T, evaluate(3)
+    if numbers == RECIPROCALS:
+        B_T *= torch.tensor([[p**2 if 0 < abs(p) < inf else 1.0] for p in numbers], dtype=torch.float64)
+    return tuple(torch.kron(m, m).to(dtype) for m in (A_T, B_T, G))
 
 
 def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
     """G g Gᵀ for every kernel: (N, C, 3, 3) -> (36, N, C)."""
     N, C = weight.shape[:2]
-    return (_twice(G, weight.dtype) @ weight.reshape(N * C, 9).T).view(36, N, C)
+    _, _, G = _matrices(NUMBERS, weight.dtype)
+    return (G @ weight.reshape(N * C, 9).T).view(36, N, C)
 
 
-def winograd(x: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """The 3x3 convolution of (1, C, H, W) with transformed kernels (36, N, C): (1, N, H, W)."""
+def winograd(
+    x: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor, numbers: tuple[float, ...] = NUMBERS
+) -> torch.Tensor:
+    """The 3x3 convolution of (1, C, H, W) with transformed kernels (36, N, C): (1, N, H, W).
+
+    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated.
+    """
     C, H, W = x.shape[1:]
     N, h, w = kernels.shape[1], -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
+    A_T, B_T, _ = _matrices(numbers, x.dtype)
     x = pad(x, (1, 4 * w - W + 1, 1, 4 * h - H + 1))[0]
     channel, row, column = x.stride()
     tiles = x.as_strided((6, 6, C, h, w), (row, column, channel, 4 * row, 4 * column)).reshape(36, C * h * w)
-    tiles = (_twice(B_T, x.dtype) @ tiles).view(36, C, h * w)
-    products = torch.bmm(kernels, tiles)  # (36, N, h·w)
-    y = _twice(A_T, x.dtype) @ products.view(36, N * h * w)  # (16, N·h·w)
+    products = torch.bmm(kernels, (B_T @ tiles).view(36, C, h * w))  # (36, N, h·w)
+    y = A_T @ products.view(36, N * h * w)  # (16, N·h·w)
     y = y.view(4, 4, N, h, w).permute(2, 3, 0, 4, 1).reshape(1, N, 4 * h, 4 * w)[:, :, :H, :W]
     return y + bias.view(1, N, 1, 1)

@@ -18,9 +18,12 @@ from nstlab.layers import architecture
 from nstlab.network import Layer, algorithm, choose_device, layers_of
 from nstlab.settings import Settings
 
-BASE_MEMORY = 0.4e9  # Python with torch
+BASE_MEMORY = 0.3e9  # Python with torch
+WORKSPACE = 0.06e9  # that NNPACK keeps for its next call
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
-MUCH_MEMORY = 1.8e9  # bytes; above this size a run prefers less memory to a tenth more speed
+MUCH_MEMORY = 1.8e9  # from this size on a run prefers less memory to a tenth more speed;
+FREED = 0.4e9  # below it, at most this much is freed and kept: Winograd's tensors come in many sizes
+FREED_OTHERWISE = 0.1e9
 MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
 
@@ -32,28 +35,33 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
     style: height and width of the style picture, if it may be larger: its statistics are taken first, layer by
     layer. Backward keeps each ReLU's output, 4 bytes per value; the fast path keeps 1 byte if no loss reads it, and 4
-    instead of 12 for a pooling. The widest layer needs a few more tensors at once. L-BFGS keeps two pictures for each
-    step that it remembers.
+    instead of 12 for a pooling. Each layer needs a few more tensors at once, when those before it are kept. L-BFGS
+    keeps two pictures for each step that it remembers.
     """
     layers = computed_layers(settings)
     fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu"
     pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
-    weights = 4 * sum(layer.parameters for layer in layers)
-    if fast:  # the kernels of backward, and of Winograd, which are four times as large
-        shapes = [(c, *c.size(int(height), int(width))) for c in layers if c.kind == "conv"]
-        chosen = [c.parameters for c, *size in shapes if algorithm(c.inputs, c.features, *size) == "winograd"]
-        weights = 2 * weights + 2 * 4 * 4 * sum(chosen)
+    weights = 4 * sum(layer.parameters for layer in layers_of(settings.network))
+    float32 = fast and settings.precision != "bfloat16"
+    if fast:  # each layer's kernels once more: rotated for backward, or four times as large for Winograd, in both
+        for layer in layers:
+            size = layer.size(int(height), int(width))
+            winograd = float32 and layer.parameters and algorithm(layer.inputs, layer.features, *size) == "winograd"
+            weights += (16 if winograd else 4) * layer.parameters
+    fixed = BASE_MEMORY + weights + (WORKSPACE if float32 else 0)
     if is_tiled(settings, height, width):
-        return BASE_MEMORY + weights + pictures + _in_tiles(settings, layers, fast, height, width)
-    kept, widest = _within(settings, layers, fast)
-    running = (kept + widest) * height * width + pictures
+        return fixed + pictures + _in_tiles(settings, layers, fast, height, width)
+    most, widest = _within(settings, layers, fast)
+    running = most * height * width + pictures
     preparing = (widest + 4 * 3) * style[0] * style[1] if style else 0.0
-    return BASE_MEMORY + weights + max(running, preparing)
+    tensors = max(running, preparing)
+    freed = min(tensors, FREED if float32 else FREED_OTHERWISE)
+    return max(fixed + tensors, min(fixed + tensors + freed, MUCH_MEMORY))
 
 
 def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[float, float]:
-    """Bytes for each pixel of the picture: what backward keeps of these layers, and what the widest has at once."""
-    wanted, kept = {*settings.content_layers, *settings.style_layers}, 0.0
+    """Bytes for each pixel of the picture that exist at once: at most, and of the widest layer alone."""
+    wanted, kept, most, widest = {*settings.content_layers, *settings.style_layers}, 0.0, 0.0, 0.0
     for layer in layers:
         values = layer.features / layer.stride**2
         if layer.kind == "relu":
@@ -62,8 +70,9 @@ def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[fl
             kept += layer.kept / layer.stride**2
         elif layer.kind == "pool":
             kept += (4 if fast and settings.pooling == "max" else 12) * values
-    at_once = 2.5 if fast else 4  # tensors of the widest layer that exist at a time
-    return kept, max(max(4 * layer.features, layer.kept) / layer.stride**2 for layer in layers) * at_once
+        at_once = (2.5 if fast else 4) * max(4 * layer.features, layer.kept) / layer.stride**2
+        most, widest = max(most, kept + at_once), max(widest, at_once)
+    return most, widest
 
 
 def is_tiled(settings: Settings, height: float, width: float) -> bool:
@@ -83,7 +92,7 @@ def _in_tiles(settings: Settings, layers: Sequence[Layer], fast: bool, height: f
     tile = 0.0
     for a, b in pairwise(ends):
         side = settings.tile * (layers[a - 1].stride if a else 1) ** 0.5 + 16  # pixels; see nstlab.optimise.tiles
-        tile = max(tile, sum(_within(settings, layers[a:b], fast)) * min(side, height) * min(side, width))
+        tile = max(tile, _within(settings, layers[a:b], fast)[0] * min(side, height) * min(side, width))
     return (most + targets) * height * width + tile
 
 
@@ -197,18 +206,18 @@ def prepare_memory(settings: Settings, height: int, width: int, style: Shape | N
             f"size={settings.size} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
             f"size={fits} fits{_or_tiles(settings)}"
         )
-    keep_less(needed)
+    keep_less(needed >= MUCH_MEMORY or is_tiled(settings, height, width))
 
 
-def keep_less(needed: float) -> None:
-    """Makes glibc's malloc return blocks of 4 MB and more at once, if a run needs much memory.
+def keep_less(of_freed: bool) -> None:
+    """Makes glibc's malloc return freed blocks of 4 MB and more at once, or of 32 MB and more.
 
-    Otherwise it keeps freed blocks of up to 32 MB for reuse, a tenth faster. But at 1024 x 1024 they fragment memory,
-    and half a gigabyte is never used again. [measured] Other systems' malloc is left unchanged.
+    Keeping freed blocks of up to 32 MB for reuse is a tenth faster. But at 1024 x 1024 they fragment memory, and half
+    a gigabyte is never used again. [measured] Other systems' malloc is left unchanged.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):
-        libc.mallopt(MMAP_THRESHOLD, (4 if needed > MUCH_MEMORY else 32) << 20)
+        libc.mallopt(MMAP_THRESHOLD, (4 if of_freed else 32) << 20)
 
 
 def _or_tiles(settings: Settings) -> str:
