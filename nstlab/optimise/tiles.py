@@ -29,6 +29,7 @@ from nstlab.images import Pictures
 from nstlab.network import Network
 from nstlab.optimise.losses import CONTENT_LOSSES
 from nstlab.optimise.masks import IN, inside, weighted
+from nstlab.optimise.memory import is_tiled, memory_needed
 from nstlab.optimise.objective import TERMS, ContentTerm, Objective, StyleTerm, Term, weighted_sum
 from nstlab.settings import Settings
 
@@ -373,14 +374,17 @@ TILED = {"content": TiledContent, "style": TiledStyle}
 class TiledObjective(Objective):
     """The same losses and the same gradient as those of `Objective`, in bounded memory; see this module.
 
-    A picture that fits into one tile is computed whole. on_tile: called with how many tiles of an evaluation are
-    done, and how many there are.
+    Whole are pictures that fit into one tile, and with `scales` the smaller ones that take no more memory whole than
+    the last in tiles. on_tile: called with how many tiles of an evaluation are done, and how many there are.
     """
 
     def __init__(self, net: Network, pictures: Pictures | Sequence[Pictures], settings: Settings) -> None:
         self.tiles = Tiles(net, settings.tile)
         self.on_tile: Callable[[int, int], None] = lambda done, of: None
         super().__init__(net, pictures, settings)
+        *smaller, largest = (tuple(p.content.shape[2:]) for p in self.pictures)
+        most, whole = memory_needed(settings, *largest), settings.with_(tile=None)
+        self._whole = {shape for shape in smaller if memory_needed(whole, *shape) <= most}
 
     def _make(self, name: str, pictures: Pictures) -> Term:
         if name in TILED:
@@ -391,7 +395,7 @@ class TiledObjective(Objective):
         return term
 
     def __call__(self, x: torch.Tensor, weights: Mapping[str, float] | None = None) -> dict[str, torch.Tensor]:
-        if max(x.shape[2:]) <= self.settings.tile:
+        if not is_tiled(self.settings, *x.shape[2:]) or tuple(x.shape[2:]) in self._whole:
             return super().__call__(x, weights)
         x, weights = self._painted(x), weights or self.settings.term_weights()
         terms = self.terms_of(x.shape[2:])

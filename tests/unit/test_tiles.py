@@ -154,9 +154,11 @@ def test_a_run_in_tiles_ends_where_the_whole_one_does(tmp_path):
     assert again.picture.read_bytes() == tiled.picture.read_bytes()  # stopped and resumed
 
 
-def test_coarse_to_fine_only_the_large_size_is_tiled(monkeypatch):
+@pytest.mark.parametrize("tile", [64, 32])
+def test_coarse_to_fine_only_the_large_size_is_tiled(tile):
+    """The smaller one fits into a tile of 64; or it takes no more memory whole than the large one in tiles of 32."""
     counted = []
-    settings = Settings(size=96, scales=2, scale_iterations=1, iterations=2, tile=64, device="cpu")
+    settings = Settings(size=96, scales=2, scale_iterations=1, iterations=2, tile=tile, device="cpu")
     objective, x = set_up(settings)
     objective.on_tile = lambda done, of: counted.append((done, of))
     shapes = [tuple(step.image.shape[2:]) for step in steps(objective, x, make_optimizer(x, settings), settings)]
