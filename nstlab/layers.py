@@ -16,6 +16,9 @@ STAGES = ((1, 16, 1, 3, 1), (2, 24, 2, 3, 6), (2, 40, 2, 5, 6), (3, 80, 2, 3, 6)
 STAGES += ((4, 192, 2, 5, 6), (1, 320, 1, 3, 6))
 """EfficientNet-Lite0's stages: (blocks, features, stride of the first, kernel, expansion) (Tan & Le 2019, table 1)."""
 
+STEM, HEAD = 32, 1280
+"""The features before the first stage and behind the last."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -83,6 +86,20 @@ def architecture(network: str) -> Architecture:
 def layer_names(network: str = "vgg19") -> tuple[str, ...]:
     """The names of a network's functions in order; VGG19's F1 ... F37 are conv1_1, relu1_1, ..., relu5_4, pool5."""
     return architecture(network).layers
+
+
+def layer_features(network: str = "vgg19") -> dict[str, int] | None:
+    """How many features each layer has, in order; None for a network of the user's own, which only loading shows.
+
+    >>> layer_features()["relu3_1"], layer_features("efficientnet-lite0")["block1_1"]
+    (256, 16)
+    """
+    if own.is_own(network):
+        return None
+    if network in VGG_BLOCKS:
+        return {name: VGG_BLOCKS[network][int(name.split("_")[0][4:]) - 1][1] for name in layer_names(network)}
+    of_stages = [features for count, features, *_ in STAGES for _ in range(count)]
+    return dict(zip(layer_names(network), [STEM, *of_stages, HEAD], strict=True))
 
 
 def convolutions(network: str = "vgg19") -> list[tuple[str, int, int]]:

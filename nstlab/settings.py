@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from nstlab import own
 from nstlab.errors import Contradiction, RequestError, unknown
+from nstlab.gates import MEAN, gates_as_text, parse_gates
 from nstlab.knobs import NAMED, OWN, Knob, named, setting
-from nstlab.layers import ARCHITECTURES, NOT_EVERY_NETWORK, Architecture, architecture
+from nstlab.layers import ARCHITECTURES, NOT_EVERY_NETWORK, Architecture, architecture, layer_features
 from nstlab.terminal import shell_words
 from nstlab.values import as_text, flattened, name_or_path, split_names
 
@@ -151,6 +152,12 @@ class Settings(BaseModel):
     )
     weights_format: Literal[WEIGHTS_FORMATS] = setting(
         "auto", "the pixels that a weights file expects, if its numbers do not tell", **_NETWORK, judged=True
+    )
+    gates: str | None = setting(
+        None,
+        "features that are switched off, scaled, or replaced by their mean: relu4_1:12,40=0.5,70-79=mean;relu3_1:3; "
+        "or a file with them",
+        **_NETWORK,
     )
     reduction: str | None = setting(
         None, "how the network is made smaller; none: not at all (see nstlab.reduction)", **_REDUCTION
@@ -468,6 +475,22 @@ class Settings(BaseModel):
     def _absolute(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return name_or_path(value) if isinstance(value, str) else tuple(map(name_or_path, value))
 
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _gates(cls, value: Any, info: ValidationInfo) -> str | None:
+        """As text in one form, so that the same gates are the same run; the content of a file."""
+        gates, known = (
+            {} if value in (None, "") else parse_gates(value),
+            layer_features(info.data.get("network", "vgg19")),
+        )
+        for layer, of_layer in gates.items() if known is not None else ():
+            if layer not in known:
+                raise ValueError(str(unknown("layer", layer, known)))
+            if max(of_layer) >= known[layer]:
+                raise ValueError(f"{layer} has features 0 to {known[layer] - 1}, not {max(of_layer)}")
+        ordered = sorted(gates, key=list(known).index) if known is not None else sorted(gates)
+        return gates_as_text({layer: gates[layer] for layer in ordered}) or None
+
     @field_validator(*OWN)
     @classmethod
     def _own(cls, value: str) -> str:
@@ -526,6 +549,14 @@ class Settings(BaseModel):
             for row in rows if self.style_layers is not None else ():
                 if len(row) != len(self.style_layers):
                     raise ValueError(f"{len(row)} style_layer_weights for {len(self.style_layers)} style layers")
+        return self
+
+    @model_validator(mode="after")
+    def _gates_agree(self) -> Settings:
+        if self.gates and self.reduction:
+            raise ValueError("gates number the features of the whole network: they do not go with a reduction")
+        if self.gates and self.tile and MEAN in self.gates:
+            raise ValueError("gates: a mean over all positions cannot be taken from tiles: leave tile out")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ vgg19.py             the 37 functions F1 ... F37 and their descriptions; VGG16
 efficientnet.py      EfficientNet-Lite0, stage by stage
 networks.py          the networks by name
 weights.py           where their weights come from; formats.py, weights_files.py: other tools' files, read safely
+gating.py            features that are scaled or switched off
 convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows
 receptive_fields.py  what a position sees
 sparse_gradients.py  gradients of which only the strongest entries are passed back

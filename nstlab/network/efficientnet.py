@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import conv2d, pad, relu6
 
 from nstlab.errors import RequestError
-from nstlab.layers import STAGES, architecture
+from nstlab.layers import HEAD, STAGES, STEM, architecture
 from nstlab.network.formats import Tensors, flat
 from nstlab.network.layer import Layer
 from nstlab.network.measuring import measured_layers
@@ -120,7 +120,7 @@ class EfficientNetLite0(Network):
 
 def _convolutions() -> list[tuple[str, int, int, int, int, int]]:
     """(name, features in, out, kernel, stride, groups) of the 49 convolutions, in order."""
-    found, inputs = [("stem", 3, 32, 3, 2, 1)], 32
+    found, inputs = [("stem", 3, STEM, 3, 2, 1)], STEM
     for i, (count, outputs, stride, kernel, expansion) in enumerate(STAGES, start=1):
         for j in range(1, count + 1):
             name, wide = f"block{i}_{j}", inputs * expansion
@@ -129,7 +129,7 @@ def _convolutions() -> list[tuple[str, int, int, int, int, int]]:
             found.append((f"{name}.look", wide, wide, kernel, stride if j == 1 else 1, wide))
             found.append((f"{name}.narrow", wide, outputs, 1, 1, 1))
             inputs = outputs
-    return [*found, ("head", inputs, 1280, 1, 1, 1)]
+    return [*found, ("head", inputs, HEAD, 1, 1, 1)]
 
 
 def folded(stored: Tensors, path: Path) -> Tensors:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from nstlab.errors import RequestError, unknown
+from nstlab.gates import Gate, parse_gates
+from nstlab.network.gating import LayerGates, layer_gates
 from nstlab.network.layer import Function, Layer
 from nstlab.network.measuring import measured_layers
 
@@ -66,6 +68,7 @@ class Network(nn.Module):
         self.read_as = ""  # how the user's own file was read
         self.channel_weights: dict[str, torch.Tensor] = {}  # of a reduced VGG; see nstlab.reduction
         self.gradient_kept = 1.0  # see nstlab.network.sparse_gradients
+        self.gates: dict[str, LayerGates] = {}  # by layer; see `gated`
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -98,8 +101,32 @@ class Network(nn.Module):
         """The same network computed in such a way that zeros stay exactly zero."""
         return copy.copy(self)
 
+    def gated(self, gates: str | Mapping[str, torch.Tensor | Mapping[int, Gate]]) -> Network:
+        """The same network with some features scaled, switched off or replaced by their mean, wherever it is applied.
+
+        gates: as text (see `nstlab.gates`), or by layer: by feature, or a tensor with a factor for each feature, which
+        may require gradients. They replace those that a layer has already. A layer's activation is gated before it is
+        read and before the next function is applied. Gates of 1 are this network itself.
+        Raises RequestError for an unknown layer or feature, and for a network that has lost channels.
+
+        >>> net = Network({"twice": lambda x: 2 * x})
+        >>> net.gated("twice:0,2=0.5")(torch.ones(1, 3, 1, 1), keep=["twice"])["twice"].flatten()
+        tensor([0., 2., 1.])
+        """
+        if self.channel_weights:
+            raise RequestError("gates are for the whole network: this one has lost channels")
+        by_layer = gates if isinstance(gates, Mapping) else _parsed(gates)
+        net = copy.copy(self)
+        net.gates = {name: found for name, found in self.gates.items() if name not in by_layer}
+        for name, some in by_layer.items():
+            layer = self.layer(name)
+            some = some if isinstance(some, torch.Tensor) else _parsed({name: some}).get(name)
+            if some is not None:
+                net.gates[name] = layer_gates(layer, some)
+        return net
+
     def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """One function of the sequence: layer `name` applied to the output of the previous layer."""
+        """One function of the sequence: layer `name` applied to the output of the previous layer, without gates."""
         if name not in self.names:
             raise unknown("layer", name, self.names)
         return self.functions[name](self._scaled(x) if name == self.names[0] else x / self.unit) * self.unit
@@ -135,6 +162,7 @@ class Network(nn.Module):
         x = self._scaled(x) if after is None else x / self.unit
         for name in names[names.index(after) + 1 if after else 0 :]:
             x = self.functions[name](x)
+            x = self.gates[name](x) if name in self.gates else x
             if name in keep:
                 yield name, x * self.unit
 
@@ -144,3 +172,10 @@ class Network(nn.Module):
             if name not in self.names:
                 raise unknown("layer", name, self.names)
         return self.names[: max((self.names.index(name) + 1 for name in keep), default=0)]
+
+
+def _parsed(gates: object) -> Mapping[str, Mapping[int, Gate]]:
+    try:
+        return parse_gates(gates)
+    except ValueError as error:
+        raise RequestError(f"gates: {error}") from None

@@ -113,7 +113,7 @@ class VGG19(Network):
         return made.to(self.mean).eval()
 
     def apply_layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """One function of the sequence: layer `name` applied to the output of the previous layer."""
+        """One function of the sequence: layer `name` applied to the output of the previous layer, without gates."""
         kind = self.layer(name).kind
         if kind == "conv":
             z = self._convolve(name, x)
@@ -146,6 +146,7 @@ class VGG19(Network):
             if index > 1 and self.precision == "bfloat16" and self._is_fast(x):  # the first one sees whole pixels
                 x = x.to(torch.bfloat16, memory_format=torch.channels_last)
             x = self._apply_group(names, x, read=names[-1] in keep)
+            x = self.gates[names[-1]](x) if names[-1] in self.gates else x
             if names[-1] in keep:
                 yield names[-1], x.to(self.mean.dtype)
 
@@ -153,7 +154,7 @@ class VGG19(Network):
         """The layers up to the deepest of `keep`, grouped into tuples that can be computed in one go.
 
         A convolution goes with its ReLU, and a ReLU with the max-pooling after it, unless `keep` has the activation
-        between them, which need not be stored otherwise.
+        between them, which need not be stored otherwise, or it is gated.
 
         >>> load_vgg19("random", device="cpu").groups(["relu1_1", "relu2_1"])
         [('conv1_1', 'relu1_1'), ('conv1_2', 'relu1_2', 'pool1'), ('conv2_1', 'relu2_1')]
@@ -163,7 +164,7 @@ class VGG19(Network):
         found: list[tuple[str, ...]] = []
         for layer in self.layers[:deepest]:
             joins = layer.kind == "relu" or (layer.kind == "pool" and self.pooling == "max")
-            if joins and found[-1][-1] not in keep:
+            if joins and found[-1][-1] not in keep and found[-1][-1] not in self.gates:
                 found[-1] += (layer.name,)
             else:
                 found.append((layer.name,))

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 from nstlab.errors import RequestError, RunError
+from nstlab.gates import parse_gates
 from nstlab.layers import architecture
 from nstlab.network import Layer, algorithm, choose_device, layers_of
 from nstlab.settings import Settings
@@ -61,7 +62,8 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
 def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[float, float]:
     """Bytes for each pixel of the picture that exist at once: at most, and of the widest layer alone."""
-    wanted, kept, most, widest = {*settings.content_layers, *settings.style_layers}, 0.0, 0.0, 0.0
+    wanted = {*settings.content_layers, *settings.style_layers, *parse_gates(settings.gates or {})}
+    kept = most = widest = 0.0
     for layer in layers:
         values = layer.features / layer.stride**2
         if layer.kind == "relu":

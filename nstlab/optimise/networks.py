@@ -18,10 +18,14 @@ CALIBRATION = ("astronaut", "coffee", "rocket", "hubble", "swirl", "waves", "gla
 
 
 def load_network(settings: Settings) -> Network:
-    """The full network that the settings name. Raises RequestError or RunError like `nstlab.network.load_network`."""
+    """The full network that the settings name, with their gates.
+
+    Raises RequestError or RunError like `nstlab.network.load_network`.
+    """
     takes = [name for name in architecture(settings.network).takes if name not in ("reduction", "tile")]
     build = {name: getattr(settings, name) for name in takes}
-    return make_network(settings.network, settings.weights, settings.device, **build)
+    net = make_network(settings.network, settings.weights, settings.device, **build)
+    return net.gated(settings.gates) if settings.gates else net
 
 
 def settled(settings: Settings) -> Settings:

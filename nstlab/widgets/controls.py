@@ -24,7 +24,7 @@ INITIAL_CAPTIONS = {"white_noise": "noise"}  # short enough for a tile
 WORDS = {"lbfgs": "L-BFGS", "adam": "Adam", "gram": "Gram", "gram_l1": "Gram, L1", "l1": "L1", "l2": "L2"}
 HINTS = {"style_layer_weights": "1 each; or balanced; or 1, 0.5, …", "style_size": "same as size"}
 HINTS |= {"learning_rate": "the default", "frame_every": "1, 2, 5, 10, 20, …", "bits": "unchanged"}
-HINTS |= {"style_masks": "none; or a picture a style"}
+HINTS |= {"style_masks": "none; or a picture a style", "gates": "relu4_1:12,40=0.5,70-79=mean"}
 OWN_LOOKS = {"network": own.takes(0), "style_loss": own.makes("StyleLoss"), "content_loss": own.takes(2)}
 """Settings whose control also takes code of one's own -> what that looks like in a file."""
 COLOURS = {

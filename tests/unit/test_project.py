@@ -26,6 +26,7 @@ ROOMS = [
     "layers",
     "knobs",
     "values",
+    "gates",
     "settings",
     "interrupts",
     "storage",
