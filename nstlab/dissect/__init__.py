@@ -1,10 +1,11 @@
-"""What a layer does to a picture, measured on the unmodified network; activations are in grey levels.
+"""What a layer does to a picture, measured on the network as it is, or with features off; activations in grey levels.
 
 cards.py            a card for each layer, position, feature
 features.py         statistics, spectra, the places that excite a feature
 favourites.py       the picture that a feature likes best
 reconstructions.py  runs that show what a layer keeps
 gradients.py        which term pulls
+interventions.py    what features do, by switching them off
 """
 
 from nstlab.dissect.cards import (
@@ -35,6 +36,15 @@ from nstlab.dissect.features import (
     zeros,
 )
 from nstlab.dissect.gradients import gradient_shares, gradient_shares_along
+from nstlab.dissect.interventions import (
+    gate_derivatives,
+    gate_derivatives_along,
+    gated_losses,
+    off,
+    ranked,
+    removal_curves,
+    switched_off,
+)
 from nstlab.dissect.reconstructions import Reconstruction, content_reconstruction, reconstruct, style_reconstruction
 from nstlab.metrics import psnr, similarity
 from nstlab.network import Box, pixel_gradient, position_at, receptive_box

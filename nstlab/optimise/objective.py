@@ -198,7 +198,25 @@ class Objective:
         weights: Mapping[str, float] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Like a call, but from given activations: (layer, activation), in any order."""
-        terms = self.terms_of(x.shape[2:])
+        return self._losses(self.terms_of(x.shape[2:]), x, activations, weights)
+
+    def through(self, net: Network, x: torch.Tensor, targets_too: bool = True) -> dict[str, torch.Tensor]:
+        """Like a call, but another network, such as a gated one, sees the picture; targets_too: and the targets.
+
+        Differentiable by the network's gates, also where they act on the targets.
+        """
+        x = self._painted(x)
+        terms = self._terms(net, x.shape[2:]) if targets_too else self.terms_of(x.shape[2:])
+        layers = [name for term in terms.values() for name in term.layers]
+        return self._losses(terms, x, net.activations(x, keep=layers))
+
+    def _losses(
+        self,
+        terms: Mapping[str, Term],
+        x: torch.Tensor,
+        activations: Iterable[tuple[str, torch.Tensor]],
+        weights: Mapping[str, float] | None = None,
+    ) -> dict[str, torch.Tensor]:
         of_layers: dict[str, dict[str, torch.Tensor]] = {name: {} for name in terms}
         for layer, activation in activations:
             for name, term in terms.items():
@@ -211,15 +229,16 @@ class Objective:
     def terms_of(self, shape: Sequence[int]) -> dict[str, Term]:
         """The terms, with their targets, for pictures of height x width `shape`; kept for one shape at a time."""
         if self._made is None or self._made[0] != tuple(shape):
-            pictures = to_paint_from(self._pictures_of(shape), self.settings.colour)
-            off = self.settings.terms_off
             with torch.no_grad():
-                terms = {name: self._make(name, pictures) for name in TERMS if name not in off}
-            self._made = (tuple(shape), terms)
+                self._made = (tuple(shape), self._terms(self.net, shape))
         return self._made[1]
 
-    def _make(self, name: str, pictures: Pictures) -> Term:
-        return TERMS[name](self.net, pictures, self.settings)
+    def _terms(self, net: Network, shape: Sequence[int]) -> dict[str, Term]:
+        pictures = to_paint_from(self._pictures_of(shape), self.settings.colour)
+        return {name: self._make(name, net, pictures) for name in TERMS if name not in self.settings.terms_off}
+
+    def _make(self, name: str, net: Network, pictures: Pictures) -> Term:
+        return TERMS[name](net, pictures, self.settings)
 
     def shown(self, x: torch.Tensor) -> torch.Tensor:
         """The optimised picture, (1, 3, H, W) in grey levels, as it is shown and saved: in [0, 1] units, unclamped."""

@@ -386,10 +386,10 @@ class TiledObjective(Objective):
         most, whole = memory_needed(settings, *largest), settings.with_(tile=None)
         self._whole = {shape for shape in smaller if memory_needed(whole, *shape) <= most}
 
-    def _make(self, name: str, pictures: Pictures) -> Term:
+    def _make(self, name: str, net: Network, pictures: Pictures) -> Term:
         if name in TILED:
-            return TILED[name](self.net, pictures, self.settings, self.tiles)
-        term = TERMS[name](self.net, pictures, self.settings)
+            return TILED[name](net, pictures, self.settings, self.tiles)
+        term = TERMS[name](net, pictures, self.settings)
         if term.layers:
             raise RequestError(f"the term {name} cannot be added up from tiles: leave tile out")
         return term
