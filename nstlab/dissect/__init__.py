@@ -6,6 +6,8 @@ favourites.py       the picture that a feature likes best
 reconstructions.py  runs that show what a layer keeps
 gradients.py        which term pulls
 interventions.py    what features do, by switching them off
+groups.py           features that are active together
+alignment.py        how alike layers, pictures and networks are
 """
 
 from nstlab.dissect.cards import (
@@ -36,6 +38,7 @@ from nstlab.dissect.features import (
     zeros,
 )
 from nstlab.dissect.gradients import gradient_shares, gradient_shares_along
+from nstlab.dissect.groups import Groups, feature_groups
 from nstlab.dissect.interventions import (
     gate_derivatives,
     gate_derivatives_along,
@@ -46,5 +49,6 @@ from nstlab.dissect.interventions import (
     switched_off,
 )
 from nstlab.dissect.reconstructions import Reconstruction, content_reconstruction, reconstruct, style_reconstruction
+from nstlab.dissect.alignment import cka, gram_cka, layer_similarity, picture_similarity
 from nstlab.metrics import psnr, similarity
 from nstlab.network import Box, pixel_gradient, position_at, receptive_box
