@@ -10,6 +10,7 @@ groups.py           features that are active together
 alignment.py        how alike layers, pictures and networks are
 """
 
+from nstlab.dissect.alignment import cka, gram_cka, layer_similarity, picture_similarity
 from nstlab.dissect.cards import (
     Comparison,
     FeatureCard,
@@ -49,6 +50,5 @@ from nstlab.dissect.interventions import (
     switched_off,
 )
 from nstlab.dissect.reconstructions import Reconstruction, content_reconstruction, reconstruct, style_reconstruction
-from nstlab.dissect.alignment import cka, gram_cka, layer_similarity, picture_similarity
 from nstlab.metrics import psnr, similarity
 from nstlab.network import Box, pixel_gradient, position_at, receptive_box
