@@ -1,8 +1,12 @@
-"""Gates as text: which features of which layers are switched off, scaled, or replaced by their mean."""
+"""Gates as text: which features of which layers are switched off, scaled, or replaced by their mean.
+
+Features are named (`parse_gates`), or chosen by what they carry of a style (`parse_chosen`).
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +22,22 @@ Gates = dict[str, dict[int, Gate]]
 
 MOST_BYTES = 1_000_000  # of a file
 STRONGEST = 1000.0
+ORDERS = ("first", "last", "random")
+CHOSEN = re.compile(rf"({'|'.join(ORDERS)}):(\d{{1,9}})(?:@(\S+))?")
 EXAMPLE = "layer:feature,feature=factor,first-last=mean;layer:…, as in relu4_1:12,40=0.5,70-79=mean"
+
+
+def parse_chosen(value: Any) -> tuple[str, int, str | None] | None:
+    """Features that are switched off by what they carry of the style: (order, number, layer); None for other gates.
+
+    "first:50" are the 50 that carry most of the style loss at the content picture, "last:50" those that carry least,
+    "random:50" any, from the seed; of all style layers, or of one layer, as in "first:50@relu4_1".
+
+    >>> parse_chosen("first:50"), parse_chosen("random:8@relu4_1"), parse_chosen("relu4_1:8")
+    (('first', 50, None), ('random', 8, 'relu4_1'), None)
+    """
+    match = CHOSEN.fullmatch(value.strip()) if isinstance(value, str) else None
+    return match and (match[1], int(match[2]), match[3])
 
 
 def parse_gates(value: Any) -> Gates:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from nstlab import own
 from nstlab.errors import Contradiction, RequestError, unknown
-from nstlab.gates import MEAN, gates_as_text, parse_gates
+from nstlab.gates import MEAN, gates_as_text, parse_chosen, parse_gates
 from nstlab.knobs import NAMED, OWN, Knob, named, setting
 from nstlab.layers import ARCHITECTURES, NOT_EVERY_NETWORK, Architecture, architecture, layer_features
 from nstlab.terminal import shell_words
@@ -155,8 +155,8 @@ class Settings(BaseModel):
     )
     gates: str | None = setting(
         None,
-        "features that are switched off, scaled, or replaced by their mean: relu4_1:12,40=0.5,70-79=mean;relu3_1:3; "
-        "or a file with them",
+        "features that are switched off, scaled, or replaced by their mean: relu4_1:12,40=0.5,70-79=mean;relu3_1:3, or "
+        "a file with them; first:50, last:50 or random:50, by how much of the style they carry (first:50@relu4_1)",
         **_NETWORK,
     )
     reduction: str | None = setting(
@@ -479,10 +479,13 @@ class Settings(BaseModel):
     @classmethod
     def _gates(cls, value: Any, info: ValidationInfo) -> str | None:
         """As text in one form, so that the same gates are the same run; the content of a file."""
-        gates, known = (
-            {} if value in (None, "") else parse_gates(value),
-            layer_features(info.data.get("network", "vgg19")),
-        )
+        known = layer_features(info.data.get("network", "vgg19"))
+        if chosen := parse_chosen(value):
+            order, count, layer = chosen
+            if layer is not None and known is not None and layer not in known:
+                raise ValueError(str(unknown("layer", layer, known)))
+            return f"{order}:{count}" + (f"@{layer}" if layer else "") if count else None
+        gates = {} if value in (None, "") else parse_gates(value)
         for layer, of_layer in gates.items() if known is not None else ():
             if layer not in known:
                 raise ValueError(str(unknown("layer", layer, known)))
@@ -555,8 +558,13 @@ class Settings(BaseModel):
     def _gates_agree(self) -> Settings:
         if self.gates and self.reduction:
             raise ValueError("gates number the features of the whole network: they do not go with a reduction")
-        if self.gates and self.tile and MEAN in self.gates:
-            raise ValueError("gates: a mean over all positions cannot be taken from tiles: leave tile out")
+        if self.gates and self.tile and (MEAN in self.gates or parse_chosen(self.gates)):
+            raise ValueError("gates: neither a mean nor a choice of features can be made from tiles: leave tile out")
+        known, chosen = layer_features(self.network), parse_chosen(self.gates)
+        if known and chosen:
+            _, count, layer = chosen
+            if count > (most := sum(known[name] for name in ([layer] if layer else self.style_layers))):
+                raise ValueError(f"gates = {self.gates}: there are {most} features")
         return self
 
     @model_validator(mode="after")

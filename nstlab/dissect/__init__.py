@@ -40,15 +40,8 @@ from nstlab.dissect.features import (
 )
 from nstlab.dissect.gradients import gradient_shares, gradient_shares_along
 from nstlab.dissect.groups import Groups, feature_groups
-from nstlab.dissect.interventions import (
-    gate_derivatives,
-    gate_derivatives_along,
-    gated_losses,
-    off,
-    ranked,
-    removal_curves,
-    switched_off,
-)
+from nstlab.dissect.interventions import gate_derivatives_along, removal_curves, switched_off
 from nstlab.dissect.reconstructions import Reconstruction, content_reconstruction, reconstruct, style_reconstruction
 from nstlab.metrics import psnr, similarity
 from nstlab.network import Box, pixel_gradient, position_at, receptive_box
+from nstlab.optimise import gate_derivatives, gated_losses, off, ranked

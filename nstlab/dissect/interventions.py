@@ -8,62 +8,26 @@ picture itself both derivatives of the style loss are 0, for there it is smalles
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from nstlab.errors import RequestError, unknown
-from nstlab.gates import Gate, gates_as_text
-from nstlab.optimise import Objective, make_optimizer, set_up, steps
+from nstlab.errors import RequestError
+from nstlab.optimise import (
+    BY_GATE,
+    Feature,
+    Objective,
+    gate_derivatives,
+    gated_losses,
+    make_optimizer,
+    off,
+    set_up,
+    steps,
+)
 from nstlab.settings import Settings
-
-TERMS = ("style", "content")
-TARGETS = ("gated", "whole")
-Feature = tuple[str, int]
-"""A layer's name and the number of one of its features."""
-
-
-def gated_losses(
-    objective: Objective,
-    x: torch.Tensor,
-    gates: str | Mapping[str, torch.Tensor | Mapping[int, Gate]],
-    targets: str = "gated",
-) -> dict[str, torch.Tensor]:
-    """The losses of a picture (1, 3, H, W), in grey levels, by name, as the gated network sees it.
-
-    gates: as `Network.gated` takes them; a tensor of factors may require gradients. targets: see this module.
-    """
-    if targets not in TARGETS:
-        raise unknown("targets", targets, TARGETS)
-    return objective.through(objective.net.gated(gates), x, targets_too=targets == "gated")
-
-
-def gate_derivatives(
-    objective: Objective, x: torch.Tensor, layers: Sequence[str] | None = None, targets: str = "gated"
-) -> pd.DataFrame:
-    """∂S/∂g and ∂C/∂g for the gate g of each feature, at g = 1: one row per feature of the layers.
-
-    Columns layer, feature, style, content. To first order a loss changes by minus its derivative when the feature is
-    switched off (Mozer & Smolensky 1989's relevance; Molchanov et al. 2017). x: the picture, in grey levels; layers:
-    by default the style layers. One pass serves them all.
-    """
-    net, layers = objective.net, list(layers or objective.settings.style_layers)
-    gates = {name: torch.ones(net.layer(name).features).to(x).requires_grad_() for name in layers}
-    with torch.enable_grad():
-        losses = gated_losses(objective, x.detach(), gates, targets)
-        by_term = {term: _derivatives(losses[term], list(gates.values())) for term in TERMS}
-    features = [(name, feature) for name in layers for feature in range(len(gates[name]))]
-    return pd.DataFrame(features, columns=["layer", "feature"]).assign(**by_term)
-
-
-def _derivatives(loss: torch.Tensor, gates: list[torch.Tensor]) -> np.ndarray:
-    if not loss.requires_grad:  # a term without layers, or none behind a gate
-        return np.zeros(sum(map(len, gates)))
-    found = torch.autograd.grad(loss, gates, retain_graph=True, materialize_grads=True)
-    return torch.cat(found).double().cpu().numpy()
 
 
 def gate_derivatives_along(
@@ -82,36 +46,11 @@ def gate_derivatives_along(
     for step in steps(objective, x, make_optimizer(x, settings), settings):
         if step.iteration in iterations:
             table = gate_derivatives(objective, x, layers, targets)
-            for term in TERMS:
+            for term in BY_GATE:
                 table[term] /= step.losses[term] or np.inf
             tables.append(table.assign(iteration=step.iteration))
-    columns = ["iteration", "layer", "feature", *TERMS]
+    columns = ["iteration", "layer", "feature", *BY_GATE]
     return pd.concat(tables, ignore_index=True)[columns], step.image
-
-
-def ranked(derivatives: pd.DataFrame, by: str = "style") -> list[Feature]:
-    """The features in a table of derivatives, the one that carries most of a loss first.
-
-    That is the one with the largest derivative, by absolute value; of several iterations their mean counts.
-
-    >>> table = pd.DataFrame({"layer": "relu1_1", "feature": [0, 1, 2], "style": [0.5, -2.0, 0.0]})
-    >>> ranked(table)
-    [('relu1_1', 1), ('relu1_1', 0), ('relu1_1', 2)]
-    """
-    means = derivatives.groupby(["layer", "feature"], sort=False)[by].mean()
-    return [(layer, int(feature)) for layer, feature in means.abs().sort_values(ascending=False, kind="stable").index]
-
-
-def off(features: Iterable[Feature]) -> str:
-    """The `gates` setting that switches these features off.
-
-    >>> off([("relu4_1", 12), ("relu3_1", 3), ("relu4_1", 13)])
-    'relu4_1:12-13;relu3_1:3'
-    """
-    gates: dict[str, dict[int, Gate]] = {}
-    for layer, feature in features:
-        gates.setdefault(layer, {})[feature] = 0.0
-    return gates_as_text(gates)
 
 
 @torch.no_grad()
@@ -128,8 +67,8 @@ def switched_off(
     rows = []
     for feature in tqdm(features, desc="switching off", disable=None, leave=False, delay=2):
         after = _values(gated_losses(objective, x, off([feature]), targets))
-        row = {term: after[term] - before[term] for term in TERMS}
-        rows.append(row | {f"{term}_predicted": -float(predicted.loc[feature, term]) for term in TERMS})
+        row = {term: after[term] - before[term] for term in BY_GATE}
+        rows.append(row | {f"{term}_predicted": -float(predicted.loc[feature, term]) for term in BY_GATE})
     return pd.DataFrame(features, columns=["layer", "feature"]).join(pd.DataFrame(rows))
 
 
@@ -154,7 +93,7 @@ def removal_curves(
     wanted = [(*each, count) for each in _orders(ranking, draws, seed) for count in counts]
     for order, draw, features, count in tqdm(wanted, desc="removing", disable=None, leave=False, delay=2):
         losses = _values(gated_losses(objective, x, off(features[:count]) or {}, targets))
-        rows.append({"order": order, "draw": draw, "removed": count, **{term: losses[term] for term in TERMS}})
+        rows.append({"order": order, "draw": draw, "removed": count, **{term: losses[term] for term in BY_GATE}})
     return pd.DataFrame(rows)
 
 
@@ -167,4 +106,4 @@ def _orders(ranking: Sequence[Feature], draws: int, seed: int) -> Iterator[tuple
 
 
 def _values(losses: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    return {term: losses[term].item() for term in TERMS}
+    return {term: losses[term].item() for term in BY_GATE}

@@ -24,6 +24,13 @@ class LayerGates:
             return gated
         return gated + F.mean((2, 3), keepdim=True) * self.means.to(F).view(1, -1, 1, 1)
 
+    @property
+    def by_feature(self) -> dict[int, Gate]:
+        """The features that they change."""
+        means = self.means if self.means is not None else torch.zeros_like(self.factors)
+        pairs = enumerate(zip(self.factors.tolist(), means.tolist(), strict=True))
+        return {feature: MEAN if mean else factor for feature, (factor, mean) in pairs if factor != 1}
+
 
 def layer_gates(layer: Layer, gates: torch.Tensor | Mapping[int, Gate]) -> LayerGates:
     """A layer's gates from a tensor (N,), which may require gradients, or from some of them by feature.

@@ -3,6 +3,7 @@
 losses.py     how activations are compared, for content and style: pure functions
 masks.py, colour.py, smoothness.py  control: where a style goes, whose colours, how rough
 objective.py  the terms of the loss, by name, for one pair of pictures; tiles.py: the same in bounded memory
+carriers.py   which features carry a loss
 initial.py    the picture at iteration 0
 lbfgs.py      the optimiser, written out
 descent.py    the steps
@@ -10,6 +11,7 @@ networks.py   the network that the settings ask for, whole or reduced
 memory.py, pace.py  forecasts of memory and time
 """
 
+from nstlab.optimise.carriers import BY_GATE, Feature, gate_derivatives, gated_losses, off, ranked
 from nstlab.optimise.colour import luminance, matched, recombined, to_paint_from, to_show
 from nstlab.optimise.descent import (
     Optimizer,

@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 from nstlab.errors import RunError
 from nstlab.images import Pictures, load_pictures
 from nstlab.network import ORIGINAL_MEAN, layers_of
+from nstlab.optimise.carriers import with_chosen_gates
 from nstlab.optimise.colour import luminance, to_paint_from
 from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
@@ -60,7 +61,7 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     settings = with_tile(settings, height, width)
     prepare_memory(settings, height, width, style=largest)
     with one_line_without_memory(settings, height, width):
-        net = reduced_for(load_network(settings), settings, pictures[0])
+        net = with_chosen_gates(reduced_for(load_network(settings), settings, pictures[0]), settings, pictures[0])
         x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
         make = Objective if settings.tile is None else TiledObjective
         return make(net, pictures, settings), x.contiguous().requires_grad_()

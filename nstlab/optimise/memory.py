@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from nstlab.errors import RequestError, RunError
-from nstlab.gates import parse_gates
+from nstlab.gates import parse_chosen, parse_gates
 from nstlab.layers import architecture
 from nstlab.network import Layer, algorithm, choose_device, layers_of
 from nstlab.settings import Settings
@@ -53,6 +53,8 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     if is_tiled(settings, height, width):
         return fixed + pictures + _in_tiles(settings, layers, fast, height, width)
     most, widest = _within(settings, layers, fast)
+    if parse_chosen(settings.gates):  # content, style and picture in one graph, before the run
+        most = 3 * most
     running = most * height * width + pictures
     preparing = (widest + 4 * 3) * style[0] * style[1] if style else 0.0
     tensors = max(running, preparing)
@@ -62,7 +64,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
 def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[float, float]:
     """Bytes for each pixel of the picture that exist at once: at most, and of the widest layer alone."""
-    wanted = {*settings.content_layers, *settings.style_layers, *parse_gates(settings.gates or {})}
+    wanted = {*settings.content_layers, *settings.style_layers, *_gated_layers(settings)}
     kept = most = widest = 0.0
     for layer in layers:
         values = layer.features / layer.stride**2
@@ -75,6 +77,13 @@ def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[fl
         at_once = (2.5 if fast else 4) * max(4 * layer.features, layer.kept) / layer.stride**2
         most, widest = max(most, kept + at_once), max(widest, at_once)
     return most, widest
+
+
+def _gated_layers(settings: Settings) -> set[str]:
+    """Those whose activations are kept for their gates."""
+    if chosen := parse_chosen(settings.gates):
+        return {chosen[2]} - {None}  # the style layers are kept anyway
+    return set(parse_gates(settings.gates or {}))
 
 
 def is_tiled(settings: Settings, height: float, width: float) -> bool:

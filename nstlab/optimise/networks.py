@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from nstlab.errors import unknown
+from nstlab.gates import parse_chosen
 from nstlab.images import Pictures, load_image
 from nstlab.layers import architecture
 from nstlab.network import VGG19, Network, defaults_of, layers_of, make_network
@@ -18,14 +19,14 @@ CALIBRATION = ("astronaut", "coffee", "rocket", "hubble", "swirl", "waves", "gla
 
 
 def load_network(settings: Settings) -> Network:
-    """The full network that the settings name, with their gates.
+    """The full network that the settings name, with the gates that they name.
 
     Raises RequestError or RunError like `nstlab.network.load_network`.
     """
     takes = [name for name in architecture(settings.network).takes if name not in ("reduction", "tile")]
     build = {name: getattr(settings, name) for name in takes}
     net = make_network(settings.network, settings.weights, settings.device, **build)
-    return net.gated(settings.gates) if settings.gates else net
+    return net.gated(settings.gates) if settings.gates and not parse_chosen(settings.gates) else net
 
 
 def settled(settings: Settings) -> Settings:

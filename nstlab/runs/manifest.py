@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nstlab import own
 from nstlab.errors import RunError
+from nstlab.gates import gates_as_text
 from nstlab.layers import VGG_BLOCKS
 from nstlab.network import Network, choose_device, nnpack
 from nstlab.reduction import cost
@@ -71,13 +72,16 @@ def describe_network(net: Network, settings: Settings, height: int, width: int) 
     """The network of a run, for run.json: its hash, its features by layer, its cost.
 
     A reduced network's hash is that of its tensors. Parameters and multiply-adds are counted up to the deepest layer
-    that the run needs, for a picture of height x width pixels; coded_bytes only with weight sharing.
+    that the run needs, for a picture of height x width pixels; coded_bytes only with weight sharing; gates as they
+    are, also where the settings only say how to choose them.
     """
     deepest = max((*settings.content_layers, *settings.style_layers), key=lambda name: net.layer(name).index)
     found = cost(net, height, width, deepest, coded=settings.reduction == "weight_sharing")
     features = [layer.features for layer in net.layers if layer.kind in ("conv", "block")]
     read_as = {"read_as": net.read_as} if net.read_as else {}
-    return {"sha256": net.sha256, **read_as, "features": features, **dataclasses.asdict(found)}
+    gates = {name: of_layer.by_feature for name, of_layer in net.gates.items()}
+    gated = {"gates": gates_as_text(gates)} if gates else {}
+    return {"sha256": net.sha256, **read_as, "features": features, **dataclasses.asdict(found), **gated}
 
 
 class Manifest(BaseModel):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import nstlab as lab
+from nstlab import dissect
 from nstlab.errors import RequestError
 from nstlab.gates import gates_as_text, parse_gates
 from nstlab.images import read_settings
@@ -131,7 +132,11 @@ def test_a_file_without_gates_is_one_line(tmp_path, content):
 
 @pytest.mark.parametrize(
     ("others", "said"),
-    [({"reduction": "magnitude", "amount": 0.5}, "reduction"), ({"tile": 64, "gates": "relu1_1:3=mean"}, "tile")],
+    [
+        ({"reduction": "magnitude", "amount": 0.5}, "reduction"),
+        ({"tile": 64, "gates": "relu1_1:3=mean"}, "tile"),
+        ({"tile": 64, "gates": "first:3"}, "tile"),
+    ],
 )
 def test_what_gates_do_not_go_with(others, said):
     with pytest.raises(RequestError, match=said):
@@ -149,6 +154,40 @@ def test_a_run_is_gated_and_survives(tmp_path):
     assert gated.history["relu3_1"].iloc[0] < 0.6 * whole.history["relu3_1"].iloc[0]  # half its features are silent
     assert gated.history["relu2_1"].iloc[0] == whole.history["relu2_1"].iloc[0]
     assert read_settings(gated.picture).gates == "relu3_1:0-127"
+
+
+def test_gates_chosen_by_what_they_carry(tmp_path):
+    """The first ones are the ranking's; run.json says which; the style loses more of its demand than by the last."""
+    settings = Settings(size=48, iterations=1, k_S=10, device="cpu")
+    found = {}
+    for gates in (None, "first:40", "last:40", "random:40", "first:8@relu4_1"):
+        run = lab.Run(settings.with_(gates=gates), tmp_path).advance(progress=False)
+        stored = json.loads((run.folder / "run.json").read_text())["network"].get("gates")
+        found[gates] = run.history["style"].iloc[0], parse_gates(stored) if stored else {}
+    counts = {gates: sum(map(len, named.values())) for gates, (_, named) in found.items()}
+    assert counts == {None: 0, "first:40": 40, "last:40": 40, "random:40": 40, "first:8@relu4_1": 8}
+    assert list(found["first:8@relu4_1"][1]) == ["relu4_1"]
+    assert (
+        found["first:40"][0]
+        < 0.6 * found["random:40"][0]
+        < found["last:40"][0]
+        == pytest.approx(found[None][0], rel=1e-3)
+    )
+    objective, x = set_up(settings)
+    ranking = dissect.ranked(dissect.gate_derivatives(objective, x))
+    named = {(layer, feature) for layer, features in found["first:40"][1].items() for feature in features}
+    assert named == set(ranking[:40])
+    again = set_up(settings.with_(gates=gates_as_text(found["first:40"][1])))[0](x)
+    assert again["style"].item() == pytest.approx(found["first:40"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [("first:9@relu9_1", "did you mean"), ("first:99999", "there are 1472"), ("first:x", "a feature is")],
+)
+def test_what_cannot_be_chosen_is_one_line(gates, said):
+    with pytest.raises(RequestError, match=said):
+        Settings(gates=gates)
 
 
 def test_gates_in_tiles():
