@@ -5,6 +5,7 @@ proportion, the four ways to treat colour, masks, and one setting changed at a t
 
     python docs/make_gallery.py               docs/first.jpg, gallery.jpg, gallery_control.jpg and gallery.md
     python docs/make_gallery.py --size 256 --iterations 100
+    python docs/make_gallery.py --poster      docs/poster.jpg too: a picture of 4096 pixels, which takes half an hour
 
 The pictures are runs like any other: they are stored under out/, and what is stored is not computed again.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import click
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import nstlab as lab
 from nstlab import plots
@@ -26,6 +27,23 @@ CONTENTS = "astronaut,chelsea,rocket"
 STYLES = "swirl,waves,glass,mosaic"
 FIRST = lab.Settings(content="astronaut", style="swirl", size=512, k_S=5, iterations=150, scales=3)
 """The picture on top of the README and of the book."""
+
+POSTER = lab.Settings(
+    content="rocket",
+    style="swirl",
+    size=4096,
+    style_size=2048,
+    k_S=5,
+    scales=5,
+    scale_iterations=30,
+    iterations=128,
+    history_size=5,
+    tile="auto",
+    memory=6,
+)
+"""The README's poster."""
+DETAIL = (1650, 700)
+"""Left and top of what its sheet shows at full size, in pixels."""
 
 Rows = dict[str, dict[str, lab.Settings | str]]
 """Row title -> caption -> what is shown: the result of settings, or a sample picture, by name or path."""
@@ -73,6 +91,15 @@ Every content in every style, each made by one command. {about}
 
 ![every content in every style](gallery.jpg)
 
+"""
+POSTER_PAGE = """
+## A poster
+
+{size} pixels wide, painted in tiles within {memory:g} GB; on the right a detail in its own pixels.
+
+![a rocket among whorls, and its tip in full size](poster.jpg)
+
+`{command}`
 """
 TAIL = "\n`make gallery` recreates this page and its pictures.\n"
 CONTROL_HEAD = """
@@ -129,13 +156,32 @@ def save_jpeg(figure: Figure, path: Path) -> None:
     """A figure as a JPEG file, as good as fits into `LARGEST_FILE`."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110)
-    image = Image.open(drawn).convert("RGB")
+    save_small(Image.open(drawn).convert("RGB"), path)
+
+
+def save_small(image: Image.Image, path: Path) -> None:
+    """A picture as a JPEG file, as good as fits into `LARGEST_FILE`."""
     for quality in range(92, 20, -4):
         jpeg = io.BytesIO()
         image.save(jpeg, "JPEG", quality=quality, optimize=True)
         if len(jpeg.getvalue()) <= LARGEST_FILE:
             break
     write_whole(path, jpeg.getvalue())
+
+
+def poster_sheet(picture: Path, path: Path) -> None:
+    """A large picture scaled down, and beside it what its frame marks, in full size."""
+    with Image.open(picture) as image:
+        whole = image.convert("RGB")
+    width = 1200
+    small = whole.resize((width, round(width * whole.height / whole.width)), Image.Resampling.LANCZOS)
+    (left, top), side, scale = DETAIL, small.height, width / whole.width
+    frame = [value * scale for value in (left, top, left + side, top + side)]
+    ImageDraw.Draw(small).rectangle(frame, outline="white", width=2)
+    sheet = Image.new("RGB", (width + 10 + side, side), "white")
+    sheet.paste(small, (0, 0))
+    sheet.paste(whole.crop((left, top, left + side, top + side)), (width + 10, 0))
+    save_small(sheet, path)
 
 
 def square(image):
@@ -176,8 +222,9 @@ def control_page(rows: Rows) -> str:
 @click.option("--scales", default=3, show_default=True, help="How many sizes to paint at, from small to full.")
 @click.option("--k-s", "k_S", default=10.0, show_default=True, help="The weight of style.")
 @click.option("--folder", default=FOLDER, type=click.Path(path_type=Path), help="Where the sheet and its page go.")
+@click.option("--poster", is_flag=True, help="Paint the poster, too: half an hour, 6 GB.")
 @click.option("--out", default=None, help="The folder of runs; out/ of the project if none is given.")
-def main(contents: str, styles: str, folder: Path, out: str | None, **shared: float) -> None:
+def main(contents: str, styles: str, folder: Path, poster: bool, out: str | None, **shared: float) -> None:
     """Paint the first picture, and every content in every style on one sheet."""
     runs = {}
     for content in contents.split(","):
@@ -190,8 +237,14 @@ def main(contents: str, styles: str, folder: Path, out: str | None, **shared: fl
     save_jpeg(plots.triptych(*pair, first.result), folder / "first.jpg")
     sheet(runs, folder / "gallery.jpg")
     control_sheet(control, folder / "gallery_control.jpg")
-    write_whole(folder / "gallery.md", (page(runs) + control_page(CONTROL) + TAIL).encode())
-    made = ("first.jpg", "gallery.jpg", "gallery_control.jpg", "gallery.md")
+    made = ["first.jpg", "gallery.jpg", "gallery_control.jpg", "gallery.md"]
+    if poster:
+        poster_sheet(lab.Run(POSTER, out).advance().picture, folder / "poster.jpg")
+        made.append("poster.jpg")
+    text = page(runs) + control_page(CONTROL)
+    if (folder / "poster.jpg").exists():
+        text += POSTER_PAGE.format(size=POSTER.size, memory=POSTER.memory, command=POSTER.command)
+    write_whole(folder / "gallery.md", (text + TAIL).encode())
     click.echo(", ".join(str(folder / name) for name in made))
 
 

@@ -12,7 +12,7 @@ sparse_gradients.py  gradients of which only the strongest entries are passed ba
 device.py            the device to compute on
 """
 
-from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
+from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, has_wide_vectors, is_fast, nnpack
 from nstlab.network.device import bfloat16_units, choose_device
 from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.layer import Layer

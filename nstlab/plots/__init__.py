@@ -12,6 +12,14 @@ from nstlab.plots.features import (
     png,
     position_card,
 )
+from nstlab.plots.interventions import (
+    by_gates,
+    carried,
+    predictions,
+    removal_curves,
+    similarity_matrices,
+    where_groups_act,
+)
 from nstlab.plots.layers import (
     comparison,
     contact_sheet,

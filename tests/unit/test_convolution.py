@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.nn.functional import conv2d, max_pool2d
+from torch.nn.functional import conv2d, conv_transpose2d, max_pool2d
 
 import nstlab as lab
 from nstlab.images import Pictures
@@ -49,11 +49,24 @@ def test_winograd_is_exact_in_exact_arithmetic():
     assert torch.allclose(winograd(x, winograd_kernels(weight), bias), conv2d(x, weight, bias, padding=1), atol=1e-12)
 
 
-def test_the_algorithm_follows_from_the_shape():
-    assert algorithm(3, 64, 256, 256) == "onednn"
-    assert algorithm(512, 512, 16, 16) == "winograd"
-    assert algorithm(512, 512, 15, 16) == "onednn"
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide):
+    monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
+    assert algorithm(3, 64, 256, 256) == algorithm(512, 512, 15, 16) == "onednn"
+    assert algorithm(512, 512, 16, 16) == ("onednn" if wide else "winograd")
     assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() else "onednn")
+
+
+def test_one_form_of_the_kernels_serves_both_directions(monkeypatch):
+    """Winograd's kernels at the reciprocal numbers are those of the gradient."""
+    monkeypatch.setattr(convolution, "algorithm", lambda *shape: "winograd")
+    both = Convolution(random(32, 20, 3, 3), torch.zeros(32))
+    x, y = random(1, 20, 13, 18), random(1, 32, 13, 18)
+    forward = conv2d(x.double(), both.forward.weight.double(), padding=1)
+    backward = conv_transpose2d(y.double(), both.forward.weight.double(), padding=1)
+    for found, truth in ((both.forward(x), forward), (both.backward(y), backward)):
+        assert float((found - truth).norm() / truth.norm()) < 2e-6
+    assert both.backward.transformed.data_ptr() == both.forward.transformed.data_ptr()
 
 
 def test_backward_is_the_adjoint_of_forward():
