@@ -225,6 +225,8 @@ def _say_differences(run: Any, source: Path) -> None:
 @click.option("--workers", type=click.IntRange(1), help="Points to run at once (default: what the machine can take).")
 @click.option("--threads", type=click.IntRange(1), help="Threads per point (default: cores divided by workers).")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would run, but run nothing.")
+@click.option("--status", is_flag=True, help="Say what is done, running and failed, and how long the rest takes.")
+@click.option("--only", type=click.Choice(["failed"]), help="Run only the points that failed last time.")
 @click.option("--yes", is_flag=True, help="Allow more than 10 000 runs.")
 @click.option("--report", is_flag=True, help="Also write notebook 10 about this sweep as one HTML file.")
 @click.option("--store", is_flag=True, help="Also copy the table and pictures to notebooks/results/.")

@@ -39,6 +39,7 @@ GOOD = {
     "07": {"size": 128, "iterations": 400, "short": 100},
     "11": {"size": 128, "iterations": 100},
     "12": {"size": 128, "iterations": 150},
+    "13": {"size": 192, "iterations": 120},
 }
 SMALL = {
     "00": {"size": 48, "iterations": 2},
@@ -51,6 +52,7 @@ SMALL = {
     "07": {"size": 40, "iterations": 16, "short": 6},
     "11": {"size": 40, "iterations": 2},
     "12": {"size": 40, "iterations": 2},
+    "13": {"size": 48, "iterations": 2, "groups": 3},
 }
 SMALL_SWEEP = ["--set", "size=40", "--set", "iterations=2"]
 
@@ -58,7 +60,7 @@ PARTS = {
     "Begin": ["00"],
     "The network": ["01", "02", "03"],
     "The transfer": ["04", "05", "06", "07"],
-    "Further": ["08", "09", "10", "11", "12"],
+    "Further": ["08", "09", "10", "11", "12", "13"],
 }
 PAGES = ("your_own.md", "glossary.md", "further_reading.md", "README.md")
 

@@ -2,7 +2,7 @@
 
 cards.py            a card for each layer, position, feature
 features.py         statistics, spectra, the places that excite a feature
-favourites.py       the picture that a feature likes best
+favourites.py       the pictures that features like best
 reconstructions.py  runs that show what a layer keeps
 gradients.py        which term pulls
 interventions.py    what features do, by switching them off
@@ -24,7 +24,7 @@ from nstlab.dissect.cards import (
     layer_cards,
     position_card,
 )
-from nstlab.dissect.favourites import favourite, favourite_steps
+from nstlab.dissect.favourites import favourite, favourite_steps, favourites
 from nstlab.dissect.features import (
     Histogram,
     Patch,

@@ -11,7 +11,7 @@ networks.py   the network that the settings ask for, whole or reduced
 memory.py, pace.py  forecasts of memory and time
 """
 
-from nstlab.optimise.carriers import BY_GATE, Feature, gate_derivatives, gated_losses, off, ranked
+from nstlab.optimise.carriers import BY_GATE, Feature, chosen_gates, gate_derivatives, gated_losses, off, ranked
 from nstlab.optimise.colour import luminance, matched, recombined, to_paint_from, to_show
 from nstlab.optimise.descent import (
     Optimizer,

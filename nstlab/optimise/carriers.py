@@ -87,21 +87,28 @@ def off(features: Iterable[Feature]) -> str:
     return gates_as_text(gates)
 
 
+def chosen_gates(objective: Objective, x: torch.Tensor, gates: str, seed: int = 0) -> str:
+    """Gates such as "first:50" as the features that they choose at a picture (1, 3, H, W) in grey levels; others as
+    they are. Raises RequestError for too many.
+    """
+    chosen = parse_chosen(gates)
+    if chosen is None:
+        return gates
+    order, count, layer = chosen
+    ranking = ranked(gate_derivatives(objective, x, [layer] if layer else None))
+    if count > len(ranking):
+        raise RequestError(f"gates={gates}: there are {len(ranking)} features")
+    if order == "random":
+        ranking = [ranking[i] for i in np.random.default_rng(seed).permutation(len(ranking))]
+    return off(ranking[len(ranking) - count :] if order == "last" else ranking[:count])
+
+
 def with_chosen_gates(net: Network, settings: Settings, pictures: Pictures) -> Network:
     """The network with the features off that settings such as gates="first:50" choose; any other as it is.
 
-    They are ranked at the content picture, where the style asks for most. Raises RequestError for too many.
+    They are ranked at the content picture, where the style asks for most.
     """
-    chosen = parse_chosen(settings.gates)
-    if chosen is None:
+    if not parse_chosen(settings.gates):
         return net
-    order, count, layer = chosen
-    objective = Objective(net, pictures, settings)
     x = net.prepare(pictures.content.to(net.mean))
-    ranking = ranked(gate_derivatives(objective, x, [layer] if layer else None))
-    if count > len(ranking):
-        raise RequestError(f"gates={settings.gates}: there are {len(ranking)} features")
-    if order == "random":
-        draw = np.random.default_rng(settings.seed)
-        ranking = [ranking[i] for i in draw.permutation(len(ranking))]
-    return net.gated(off(ranking[-count:] if order == "last" else ranking[:count]))
+    return net.gated(chosen_gates(Objective(net, pictures, settings), x, settings.gates, settings.seed))

@@ -15,6 +15,7 @@ from nstlab.plots.features import (
 from nstlab.plots.interventions import (
     by_gates,
     carried,
+    grams,
     predictions,
     removal_curves,
     similarity_matrices,

@@ -151,3 +151,16 @@ def by_gates(table: pd.DataFrame, value: str, label: str, captions: Mapping[str,
     axis.grid(alpha=0.25, axis="y")
     legend_beside(axis)
     return figure
+
+
+def grams(matrices: Mapping[str, torch.Tensor]) -> Figure:
+    """Gram matrices beside each other, (N, N) each, on one log scale; black is 0, a feature that is off."""
+    highest = max(float(G.max()) for G in matrices.values())
+    figure, axes = blank_axes(1, len(matrices), (2.3 * len(matrices), 2.5))
+    colours = plt.get_cmap("inferno").with_extremes(bad="black")
+    for axis, (caption, G) in zip(axes[0], matrices.items(), strict=True):
+        values = G.detach().cpu().numpy()
+        shown = np.where(values > 0, np.log10(np.maximum(values, highest * 1e-5) / highest), np.nan)
+        axis.imshow(shown, cmap=colours, vmin=-4.5, vmax=0, interpolation="nearest")
+        axis.set_title(plain(caption), fontsize=9)
+    return figure

@@ -10,5 +10,5 @@ pruning.py      what can be removed
 from nstlab.runs.folder import stored_runs
 from nstlab.runs.history import FIRST_COLUMNS, last_row, read_history
 from nstlab.runs.manifest import differences, read_manifest, run_id, this_machine
-from nstlab.runs.pruning import prunable, remove
-from nstlab.runs.run import Occupied, Run
+from nstlab.runs.pruning import is_held, prunable, remove
+from nstlab.runs.run import PATIENCE, Occupied, Run

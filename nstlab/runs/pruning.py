@@ -36,7 +36,7 @@ def prunable(out: str | Path | None = None, checkpoints: bool = False) -> list[P
     """
     found: list[Prunable] = []
     for folder in stored_runs(out):
-        if folder.is_symlink() or _is_held(folder):
+        if folder.is_symlink() or is_held(folder):
             continue
         try:
             complete = Run.open(folder).complete
@@ -58,13 +58,14 @@ def remove(found: list[Prunable]) -> int:
     """Remove these files; returns the bytes freed. Raises OSError if one cannot be removed."""
     freed = 0
     for item in found:
-        if not _is_held(item.path.parent):
+        if not is_held(item.path.parent):
             item.path.unlink(missing_ok=True)
             freed += item.size
     return freed
 
 
-def _is_held(folder: Path) -> bool:
+def is_held(folder: Path) -> bool:
+    """Whether a process is computing the run in this folder."""
     if not is_regular(folder / "lock"):
         return False
     try:

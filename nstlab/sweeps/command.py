@@ -6,17 +6,19 @@ import itertools
 import logging
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
+import pandas as pd
 import torch
 
 from nstlab.errors import RequestError, RunError
 from nstlab.images import smaller
 from nstlab.optimise import transfer
-from nstlab.runs import last_row, read_manifest
+from nstlab.runs import is_held, last_row, read_manifest
 from nstlab.sweeps.execution import Resources, resources, run_points
 from nstlab.sweeps.outcome import load, made_with, write_as_run, write_outcome
 from nstlab.sweeps.plan import Plan, Point, make_plan
@@ -25,6 +27,8 @@ from nstlab.sweeps.results import store_results
 from nstlab.terminal import duration, say
 
 START_SECONDS = 8.0  # per point, besides its iterations: kernel, imports, loading the network, figures
+STATES, ALWAYS = ("done", "running", "failed", "started", "new"), ("done", "started", "new")
+MOST_FAILURES = 10  # that are told with their errors
 PROBE_SIZE = 96  # pixels; small enough to be quick, large enough to be informative
 
 
@@ -39,15 +43,27 @@ def sweep(
     yes: bool = False,
     report: bool = False,
     store: bool = False,
+    status: bool = False,
+    only: str | None = None,
 ) -> int:
     """Plan a sweep, say what it will take, run what is missing, write the results. Returns the exit code.
+
+    status: only say how far it is; only: "failed" runs nothing but the points that failed last time.
 
     Raises Faults, RequestError or RunError; see `make_plan` and `run_points`.
     """
     plan = make_plan(file, given, out, yes)
     pending = plan.pending()
+    failed = failures_of(plan)
     use = _resources(plan, scheduler, workers, threads)
-    _announce(plan, pending, use)
+    if only == "failed":
+        pending = [point for point in pending if point.run.id in failed]
+        if not pending:
+            say(f"sweep     {plan.name}: no point has failed")
+            return 0
+    _announce(plan, pending, use, failed if status or only else {})
+    if status:
+        return 0
     if dry_run:
         for point in pending[:10]:
             say(f"          {point.label}  {point.run.folder.name}")
@@ -95,15 +111,38 @@ def _resources(plan: Plan, scheduler: str | None, workers: int | None, threads: 
     return resources(plan, workers, threads)
 
 
-def _announce(plan: Plan, pending: list[Point], use: Resources) -> None:
+def failures_of(plan: Plan) -> dict[str, str]:
+    """Run id -> error of the points that failed when the sweep last ran, and are not done since."""
+    try:
+        stored = pd.read_csv(plan.folder / "failures.csv", dtype=str, keep_default_na=False)
+        found = dict(zip(stored["run"], stored["error"], strict=True))
+    except (OSError, ValueError, KeyError):
+        return {}  # it has not run, or nothing readable is left of it
+    return {point.run.id: found[point.run.id] for point in plan.pending() if point.run.id in found}
+
+
+def _state(point: Point, failed: dict[str, str]) -> str:
+    """Of a point that is not done."""
+    if is_held(point.run.folder):
+        return "running"
+    if point.run.id in failed:
+        return "failed"
+    return "new" if point.run.stored is None else "started"
+
+
+def _announce(plan: Plan, pending: list[Point], use: Resources, failed: dict[str, str]) -> None:
     axes = ", ".join(f"{name} ({len(values)})" for name, values in plan.axes.items())
     say(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {axes}")
     if not pending:
         say("          all of them are done; nothing to run")
         return
-    begun = sum(point.run.stored is not None for point in pending)
-    say(f"          {len(plan.points) - len(pending)} done, {begun} started, {len(pending) - begun} new")
+    states = Counter(_state(point, failed) for point in pending)
+    states["done"] = len(plan.points) - len(plan.pending())
+    say("          " + ", ".join(f"{states[state]} {state}" for state in STATES if states[state] or state in ALWAYS))
     say(f"          about {duration(_seconds(plan, pending, use))} for the rest")
+    labels = {point.run.id: point.label for point in pending}
+    for run, error in list(failed.items())[:MOST_FAILURES]:
+        say(f"          failed: {labels.get(run, run)}: {error}")
 
 
 def _seconds(plan: Plan, pending: list[Point], use: Resources) -> float:

@@ -14,6 +14,7 @@ from nstlab.images import load_image
 from nstlab.network import Network, load_vgg19
 from nstlab.widgets.favourite import FavouritePicture
 from nstlab.widgets.parts import FRONT, FeatureTable, Place
+from nstlab.widgets.switches import Switches
 
 BOXED = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")  # VGG's layers whose receptive field is drawn
 SIDE = 360  # of a picture on the screen, in CSS pixels
@@ -46,6 +47,8 @@ class Explorer(w.VBox):
             "neighbours": FeatureTable(),
             "status": w.HTML(),
         }
+        if len(images) > 1:  # a style, to lose
+            self.controls["switches"] = Switches(net, *images.values())
         super().__init__(self._laid_out())
         for name in ("nst", "nst-explorer"):
             self.add_class(name)
@@ -88,7 +91,9 @@ class Explorer(w.VBox):
             self.controls["features"].chosen = self.controls["neighbours"].chosen = [layer, feature]
         finally:
             self._busy = False
-        self.controls["likes"].show(layer, feature)
+        self.controls["likes"].show((layer, feature))
+        if "switches" in self.controls:
+            self.controls["switches"].choose(layer, feature)
         self._draw_pictures()
         card = dissect.feature_card(self.net, self.images[self.current], layer, feature, self.computed[self.current], 8)
         self.controls["card"].value = plots.png(plots.feature_details(card), dpi=160)
@@ -167,7 +172,8 @@ class Explorer(w.VBox):
         style, hint = w.HTML(f"<style>{css}</style>"), w.HTML(hint)
         style.add_class("nst-style")
         hint.add_class("nst-explorer-hint")
-        return [style, hint, _box("body", left, c["features"]), c["status"], about]
+        switches = [c["switches"]] if "switches" in c else []
+        return [style, hint, _box("body", left, c["features"]), c["status"], about, *switches]
 
 
 def _box(name: str, *parts: w.Widget) -> w.Box:
@@ -198,6 +204,8 @@ def explorer(
     content: str = "astronaut", style: str | None = None, size: int = 256, net: Network | None = None
 ) -> Explorer:
     """A widget that shows what a network's layers make of a picture, or of two side by side.
+
+    With two, features can be switched off: it shows what the style then asks for, and paints without them.
 
     content, style: samples' names or paths; size: the longer side in pixels; net: None loads the default network.
     The activations of all layers are computed once and kept, about 2.5 kB per pixel of each picture (160 MB at

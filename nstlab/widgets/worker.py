@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,25 @@ import torch
 
 from nstlab.errors import RequestError, RunError
 from nstlab.optimise import Objective, Step, is_out_of_memory, set_up
-from nstlab.runs import Run
+from nstlab.runs import PATIENCE, Run
 from nstlab.settings import Settings, names_where
 
 BUSY = ("starting", "running", "pausing", "stopping")
 
 
+class _GivenUp(Exception):
+    """An iteration that would have gone on for too long after Stop or Pause."""
+
+
 class Worker:
-    """Advances one run at a time in its own thread, and stops it between two iterations.
+    """Advances one run at a time in its own thread, and stops it between two iterations, or two tiles of a long one.
 
     `state` is idle, starting, running, pausing, paused, stopping, stopped, finished or failed. Stopping and pausing
     close the run's generator, which stores a checkpoint; a paused run keeps its network loaded.
 
     on_step(run, step): each step as it is computed, in the thread; on_tile(done, of): of an iteration in tiles, there
-    too; on_branch(run): the run that goes on with
-    another k_S; on_state(state, message): each change of `state`. The last two are called under `lock`, which guards
-    all that the thread and the notebook share.
+    too; on_branch(run): the run that goes on with another k_S; on_state(state, message): each change of `state`. The
+    last two are called under `lock`, which guards all that the thread and the notebook share.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._until = "finished"  # the state to enter when the loop ends
         self._k_S: float | None = None
+        self._began = 0.0  # when the current iteration's first tile was done
         self._ready: tuple[Any, Objective, torch.Tensor] | None = None
 
     @property
@@ -120,8 +125,8 @@ class Worker:
     def _advance(self, run: Run, steps: int | None) -> None:
         self.run = run
         while True:
-            run.on_tile = self.on_tile
-            with closing(run.steps(self._prepared(run))) as computed:
+            run.on_tile = self._tile
+            with suppress(_GivenUp), closing(run.steps(self._prepared(run))) as computed:
                 for step in computed:
                     self._enter_running()
                     self.on_step(run, step)
@@ -141,6 +146,13 @@ class Worker:
             with self.lock:
                 self.run = run
                 self.on_branch(run)
+
+    def _tile(self, done: int, of: int) -> None:
+        """Tells of a tile; raises _GivenUp if the run should stop, and the rest of the iteration would take long."""
+        self._began = time.monotonic() if done == 1 else self._began
+        self.on_tile(done, of)
+        if self._until != "finished" and (time.monotonic() - self._began) / done * (of - done) > PATIENCE:
+            raise _GivenUp
 
     def _enter_running(self) -> None:
         with self.lock:

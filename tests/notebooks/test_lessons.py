@@ -1,4 +1,4 @@
-"""Notebooks 00 to 03, 05 to 09, 11 and 12 run from a fresh kernel with small parameters; all are one course."""
+"""Notebooks 00 to 03, 05 to 09 and 11 to 13 run from a fresh kernel with small parameters; all are one course."""
 
 import re
 
@@ -32,8 +32,22 @@ SMALL = {
     "09": {"size": 48, "iterations": 2, "content": "chelsea", "style": "waves"},
     "11": {"size": 48, "iterations": 2, "strengths": [0.0, 30000.0]},
     "12": {"size": 48, "iterations": 2},
+    "13": {"size": 48, "iterations": 2, "groups": 3},
 }
-FIGURES = {"00": 4, "01": 4, "02": 10, "03": 9, "05": 7, "06": 8, "07": 9, "08": 7, "09": 6, "11": 14, "12": 6}
+FIGURES = {
+    "00": 4,
+    "01": 4,
+    "02": 10,
+    "03": 9,
+    "05": 7,
+    "06": 8,
+    "07": 12,
+    "08": 7,
+    "09": 6,
+    "11": 14,
+    "12": 6,
+    "13": 12,
+}
 
 
 @pytest.fixture(autouse=True)

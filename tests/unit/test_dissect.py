@@ -10,6 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 import nstlab as lab
 from nstlab import dissect
+from nstlab.errors import RequestError
 from nstlab.network import VGG19
 from nstlab.network.weights import Weights, convolutions
 from nstlab.optimise import set_up
@@ -331,3 +332,37 @@ def test_gradient_shares_after_a_change_of_k_S_are_those_of_the_new_one():
         assert found["share"].tolist() == pytest.approx([norm / sum(norms) for norm in norms], rel=1e-4)
         projections = [float(part @ whole / (whole @ whole)) for part in g]
         assert found["projection"].tolist() == pytest.approx(projections, rel=1e-3, abs=1e-4)
+
+
+def test_what_a_feature_likes_least_lowers_it(net):
+    _, most = dissect.favourite(net, "relu2_1", 5, size=32, iterations=15)
+    _, least = dissect.favourite(net, "relu2_1", 5, size=32, iterations=15, negative=True)
+    assert least[-1] < min(0, least[0]) < most[-1]
+
+
+def test_several_features_and_directions(net):
+    """A direction along one feature is that feature; two together excite both more than a favourite of one alone."""
+    alone, _ = dissect.favourite(net, "relu2_1", 5, size=32, iterations=10)
+    along, _ = dissect.favourite(net, "relu2_1", 3 * torch.eye(128)[5], size=32, iterations=10)
+    assert torch.allclose(alone, along, atol=0.02)
+    both, _ = dissect.favourite(net, "relu2_1", (5, 9), size=32, iterations=15)
+    one, _ = dissect.favourite(net, "relu2_1", 5, size=32, iterations=15)
+
+    def mean_of(image, feature):
+        return float(net(net.prepare(image), keep=["conv2_1"])["conv2_1"][0, feature].mean())
+
+    assert mean_of(both, 9) > mean_of(one, 9) and mean_of(both, 5) > 0
+    for wrong in (torch.zeros(128), torch.ones(5)):
+        with pytest.raises(RequestError, match="a direction in relu2_1 has 128 numbers"):
+            dissect.favourite(net, "relu2_1", wrong)
+
+
+def test_several_favourites_differ(net):
+    def likeness(one, other):
+        G, A = (lab.gram(net(net.prepare(image), keep=["relu3_1"])["relu3_1"]) for image in (one, other))
+        return float((G * A).sum() / (G.norm() * A.norm()))
+
+    asked = {"size": 32, "iterations": 25}
+    first, second = dissect.favourites(net, "relu3_1", 7, count=2, **asked)
+    by_chance, _ = dissect.favourite(net, "relu3_1", 7, seed=1, **asked)
+    assert likeness(first, second) < likeness(first, by_chance)

@@ -19,7 +19,7 @@ from nstlab.images import save_image
 from nstlab.network import weights
 from nstlab.optimise import INITIAL_VALUES, Step, forecast
 from nstlab.storage import home
-from nstlab.widgets import Panel, panel, workbench
+from nstlab.widgets import Panel, panel, workbench, worker
 from nstlab.widgets import display as display_module
 from nstlab.widgets.curves import loss_curves
 from nstlab.widgets.display import PICTURE_SECONDS, Display
@@ -243,6 +243,29 @@ def test_the_status_tells_the_tiles_of_a_long_iteration(bench, monkeypatch):
     bench.wait(60)
     assert bench.state == "finished", bench.message
     assert any(re.search(r"tile \d+ of \d+", line) for line in told) and "tile" not in bench.view.status.value
+
+
+def test_stop_does_not_wait_for_the_end_of_a_long_iteration(bench, monkeypatch):
+    monkeypatch.setattr(worker, "PATIENCE", -1.0)  # every iteration counts as long
+    last = []
+
+    def tell(done, of):
+        last[:] = [done, of]
+        if bench.worker.run.stored and done == 2:
+            bench.stop()
+
+    monkeypatch.setattr(bench.worker, "on_tile", tell)
+    with_values(bench, tile="16", iterations=30)
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "stopped" and last[0] == 2 < last[1], bench.message
+    stored = bench.worker.run.stored
+    assert 0 < stored < 30
+    monkeypatch.undo()
+    bench.controls["iterations"].value = stored + 1
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished" and bench.worker.run.stored == stored + 1, bench.message
 
 
 def send(part, name: str, data: bytes, size: int = 1000) -> None:

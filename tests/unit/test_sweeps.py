@@ -295,6 +295,28 @@ def test_failures_and_missing_points_are_rows_too(write, tmp_path):
         write_contact_sheets(outcome)
 
 
+def test_status_and_what_failed(write, tmp_path, capfd):
+    """Nothing runs: the plan is told with what is done, running, failed; then only what failed is planned."""
+    file = write()
+    plan = sweeps.make_plan(file, out=tmp_path)
+    pretend(plan, 6)
+    done, failed, held, *others = plan.points
+    for point in (failed, held, *others):
+        (point.run.folder / "notebook.json").unlink()
+    write_outcome(plan, {failed.run.id: "it broke, badly"})
+    assert sweeps.command.sweep(file, {}, tmp_path, only="failed", dry_run=True) == 0
+    said = capfd.readouterr().out
+    assert failed.run.folder.name in said and not any(point.run.folder.name in said for point in (held, *others))
+    with held.run.locked():
+        assert sweeps.command.sweep(file, {}, tmp_path, status=True) == 0
+    said = capfd.readouterr().out
+    assert "1 done, 1 running, 1 failed, 3 started, 0 new" in said
+    assert f"failed: {failed.label}: it broke, badly" in said
+    write_mark(failed.run.folder, plan.notebook.name, failed.others, 6)
+    assert sweeps.command.sweep(file, {}, tmp_path, only="failed") == 0
+    assert "no point has failed" in capfd.readouterr().out
+
+
 def test_a_cluster_that_closes_slowly_is_no_fault(monkeypatch):
     """Everything is computed by then."""
     import distributed
