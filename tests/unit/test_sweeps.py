@@ -300,7 +300,7 @@ def test_status_and_what_failed(write, tmp_path, capfd):
     file = write()
     plan = sweeps.make_plan(file, out=tmp_path)
     pretend(plan, 6)
-    done, failed, held, *others = plan.points
+    _, failed, held, *others = plan.points
     for point in (failed, held, *others):
         (point.run.folder / "notebook.json").unlink()
     write_outcome(plan, {failed.run.id: "it broke, badly"})
