@@ -193,7 +193,9 @@ def with_evaluation(plan: Plan, table: pd.DataFrame, metrics: dict[str, Metric] 
     """
     loaded: dict[str, Judge] = {}
     pictures = {
-        row["run"]: load_image(plan.out / row["picture"], size=None) for _, row in table.iterrows() if row["picture"]
+        row["run"]: load_image(plan.out / row["picture"], size=None)
+        for _, row in table.iterrows()
+        if isinstance(row["picture"], str)  # None, or NaN in a table that has some
     }
     rows = []
     for point in plan.points:

@@ -15,7 +15,7 @@ from nstlab.errors import RequestError
 from nstlab.gates import gates_as_text, parse_gates
 from nstlab.images import Pictures
 from nstlab.network import Network
-from nstlab.optimise import Objective, Step, chosen_gates, make_optimizer, steps
+from nstlab.optimise import Objective, Step, chosen_gates, gram, make_optimizer, steps
 from nstlab.settings import Settings
 from nstlab.widgets.on_demand import PaintedOnDemand
 
@@ -57,8 +57,8 @@ class Switches(w.VBox):
 
     def __init__(self, net: Network, content: torch.Tensor, style: torch.Tensor) -> None:
         layers = {"content_layers": net.content_layers, "style_layers": net.style_layers}
-        settings = Settings(size=LONGER_SIDE, k_S=k_S).model_copy(update=layers)
         pictures = Pictures(_small(content), (_small(style),))
+        settings = Settings(size=max(pictures.content.shape[2:]), k_S=k_S).model_copy(update=layers)
         self.objective = Objective(net, pictures, settings)
         self.x = net.prepare(pictures.content)
         self.feature: tuple[str, int] | None = None
@@ -158,7 +158,7 @@ class Switches(w.VBox):
         layer, net = self.feature[0], self.objective.net
         style = net.prepare(self.objective.pictures[0].styles[0])
         found = (which(style, keep=[layer])[layer] for which in (net, net.gated(self.gates or {})))
-        pair = dict(zip((f"the style's Gram at {layer}", "without them"), map(dissect.gram, found), strict=True))
+        pair = dict(zip((f"the style's Gram at {layer}", "without them"), map(gram, found), strict=True))
         self.grams.value = plots.png(plots.grams(pair), dpi=110)
 
 

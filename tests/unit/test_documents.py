@@ -146,7 +146,19 @@ def test_notebooks_use_the_words_of_settings():
     from nstlab.sweeps import notebook_parameters
 
     own = {"out", "explore", "row", "column", "layers", "channels", "favourite_size", "favourite_iterations"}
-    own |= {"seeds", "strengths", "short", "rates", "stalled_rate", "lbfgs_rates", "histories", "sweep", "same"}
+    own |= {
+        "seeds",
+        "strengths",
+        "short",
+        "rates",
+        "stalled_rate",
+        "lbfgs_rates",
+        "histories",
+        "sweep",
+        "same",
+        "removed",
+        "groups",
+    }
     for chapter in course.chapters():
         unknown = set(notebook_parameters(chapter.path)) - set(Settings.model_fields) - own
         assert not unknown, f"{chapter.name}: {unknown}"

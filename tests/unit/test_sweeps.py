@@ -22,6 +22,7 @@ from nstlab.sweeps import execution
 from nstlab.sweeps import outcome as outcome_module
 from nstlab.sweeps import plan as plan_module
 from nstlab.sweeps import point as point_module
+from nstlab.sweeps.command import sweep
 from nstlab.sweeps.execution import resources
 from nstlab.sweeps.notebook import read_mark, write_mark
 from nstlab.sweeps.outcome import cell, history_row, write_as_run, write_outcome
@@ -303,17 +304,18 @@ def test_status_and_what_failed(write, tmp_path, capfd):
     _, failed, held, *others = plan.points
     for point in (failed, held, *others):
         (point.run.folder / "notebook.json").unlink()
+    plan.folder.mkdir(parents=True)
     write_outcome(plan, {failed.run.id: "it broke, badly"})
-    assert sweeps.command.sweep(file, {}, tmp_path, only="failed", dry_run=True) == 0
+    assert sweep(file, {}, tmp_path, only="failed", dry_run=True) == 0
     said = capfd.readouterr().out
     assert failed.run.folder.name in said and not any(point.run.folder.name in said for point in (held, *others))
     with held.run.locked():
-        assert sweeps.command.sweep(file, {}, tmp_path, status=True) == 0
+        assert sweep(file, {}, tmp_path, status=True) == 0
     said = capfd.readouterr().out
     assert "1 done, 1 running, 1 failed, 3 started, 0 new" in said
     assert f"failed: {failed.label}: it broke, badly" in said
     write_mark(failed.run.folder, plan.notebook.name, failed.others, 6)
-    assert sweeps.command.sweep(file, {}, tmp_path, only="failed") == 0
+    assert sweep(file, {}, tmp_path, only="failed") == 0
     assert "no point has failed" in capfd.readouterr().out
 
 
