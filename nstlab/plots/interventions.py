@@ -66,6 +66,7 @@ def removal_curves(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figur
             axis.fill_between(left.index, left["min"], left["max"], color=ORDER_COLOURS[order], alpha=0.18, linewidth=0)
         axis.set(title=plain(caption), xlabel="features that are off", ylim=(0, None))
         axis.set_xscale("symlog", linthresh=10)
+        axis.set_xlim(-0.5, 1.1 * table["removed"].max())
         ticks = sorted(table["removed"].unique())
         axis.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
         axis.minorticks_off()

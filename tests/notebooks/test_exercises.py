@@ -498,3 +498,46 @@ def test_12_4_by_relu1_1_random_filters_are_as_good(networks):
     pictures["EfficientNet-Lite0"] = painted(network="efficientnet-lite0")
     errors = {name: judge.judge(picture)["style_error"] for name, picture in pictures.items()}
     assert errors["EfficientNet-Lite0"] > 2 * max(errors["VGG19"], errors["ten lines"])
+
+
+@pytest.fixture(scope="module")
+def switched():
+    """Notebook 13's objective, start and derivatives at both ends of a transfer, smaller; and how much is missing."""
+    settings = settings_of("13", size=64, iterations=40)
+    objective, x = set_up(settings)
+    derivatives, _ = dissect.gate_derivatives_along(settings, [0, 40])
+
+    def missing(**changed) -> tuple[float, float]:
+        """The style loss by the whole network, as a part of the photograph's, and the content loss."""
+        *_, last = lab.transfer(settings.with_(**changed))
+        with torch.no_grad():
+            left, whole = objective(objective.net.prepare(last.image)), objective(x)
+        return float(left["style"] / whole["style"]), float(left["content"])
+
+    first = dissect.ranked(derivatives[derivatives["iteration"] == 0])
+    return first, derivatives[derivatives["iteration"] == 40], missing
+
+
+def test_13_1_most_of_the_first_fifty_stay(switched):
+    first, at_the_end, _ = switched
+    assert 25 <= len(set(first[:50]) & set(dissect.ranked(at_the_end)[:50])) <= 45
+
+
+def test_13_2_and_3_the_mean_loses_more_and_strength_acts_like_k_S(switched):
+    first, _, missing = switched
+    whole, content = missing()
+    silent, mean = (missing(gates=f"relu1_1:0-31{gate}")[0] for gate in ("", "=mean"))
+    assert whole < silent < mean
+    strong = {}
+    for layer, feature in first[:10]:
+        strong.setdefault(layer, {})[feature] = 1.5
+    more_missing, more_given_up = missing(gates=strong)
+    assert more_missing > whole and more_given_up > content and missing(k_S=90.0)[1] > content
+
+
+def test_13_4_the_deepest_style_layer_serves_no_content(switched):
+    _, at_the_end, missing = switched
+    assert not at_the_end.loc[at_the_end["layer"] == "relu5_1", "content"].any()
+    by_content = dissect.ranked(at_the_end, by="content")[:50]
+    assert sum(layer in ("relu1_1", "relu2_1", "relu3_1") for layer, _ in by_content) > 45
+    assert missing(gates=dissect.off(by_content))[0] > 3 * missing()[0]
