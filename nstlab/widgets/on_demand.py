@@ -36,7 +36,7 @@ class PaintedOnDemand(w.VBox):
         self._thread: threading.Thread | None = None
         self._finished: dict[Hashable, tuple[bytes, str]] = {}
         super().__init__([self.picture, self.progress, self.line, self.button])
-        self.add_class("nst-explorer-likes")
+        self.add_class("nst-on-demand")
 
     def steps(self, what: Any) -> Iterable[Step]:
         """The steps to the picture of `what`, 0 to `iterations`."""

@@ -123,3 +123,26 @@ def test_rows_favourites_and_neighbours(notebook):
     page.page.wait_for_timeout(500)
     page.screenshot("explorer-800")
     assert page.page.evaluate(CUT_OFF) == []
+
+
+def test_a_style_loses_its_strokes(notebook):
+    """Features off by click and by text, undone; the bars follow, and a short painting shows what is left."""
+    page = open_explorer(notebook, size=96, width=1400, height=1500)
+    page.run("tool.choose('relu1_1', 5); tool.controls['switches'].repainting.iterations = 8")
+    told = page.locator(".nst-switches-left")
+    page.locator(".nst-switches button", has_text="Switch relu1_1 #5 off").click()
+    told.get_by_text("1 feature is off").wait_for()
+    gates = page.locator(".nst-switches-left input")
+    assert gates.input_value() == "relu1_1:5"
+    gates.fill("first:50")
+    gates.press("Enter")
+    told.get_by_text("50 features are off").wait_for()
+    page.locator(".nst-switches button", has_text="Paint without them").click()
+    page.locator(".nst-switches .nst-on-demand", has_text="of the style is missing").wait_for(timeout=60_000)
+    page.locator(".nst-switches").scroll_into_view_if_needed()
+    page.screenshot("explorer-switches", ".nst-switches")
+    page.locator(".nst-switches button", has_text="Undo").click()
+    told.get_by_text("1 feature is off").wait_for()
+    page.page.set_viewport_size({"width": 800, "height": 1300})
+    page.page.wait_for_timeout(500)
+    assert page.page.evaluate(CUT_OFF) == []
