@@ -30,6 +30,7 @@ from nstlab.dissect.features import (
     Patch,
     Spectrum,
     angle_to_others,
+    best_patches,
     dead_features,
     feature_statistics,
     histogram,

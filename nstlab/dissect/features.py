@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -143,6 +143,22 @@ def top_patches(
         patches.append(Patch(value, row, column, box, box.cut(image)))
         remaining[max(row - apart + 1, 0) : row + apart, max(column - apart + 1, 0) : column + apart] = -torch.inf
     return patches
+
+
+@torch.no_grad()
+def best_patches(
+    net: Network, images: Mapping[str, torch.Tensor], name: str, feature: int, count: int = 4
+) -> list[tuple[str, Patch]]:
+    """The pieces of several pictures that excite a feature of layer `name` most: (picture's name, patch).
+
+    images: by name, (1, 3, H, W) in [0, 1], each of any size. Otherwise like `top_patches`.
+    """
+    layer, found = net.layer(name), []
+    layer.check_feature(feature)
+    for picture, image in images.items():
+        activation = net(net.prepare(image.to(net.mean)), keep=[name])[name].cpu()
+        found += [(picture, patch) for patch in top_patches(layer, activation, image, feature, count)]
+    return sorted(found, key=lambda pair: -pair[1].value)[:count]
 
 
 @dataclass(frozen=True)

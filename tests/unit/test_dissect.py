@@ -366,3 +366,16 @@ def test_several_favourites_differ(net):
     first, second = dissect.favourites(net, "relu3_1", 7, count=2, **asked)
     by_chance, _ = dissect.favourite(net, "relu3_1", 7, seed=1, **asked)
     assert likeness(first, second) < likeness(first, by_chance)
+
+
+def test_the_best_patches_of_several_pictures(net):
+    images = {name: lab.load_image(name, size) for name, size in (("astronaut", 64), ("swirl", 96), ("brick", 48))}
+    found = dissect.best_patches(net, images, "relu2_1", 5, count=5)
+    values = [patch.value for _, patch in found]
+    assert values == sorted(values, reverse=True) and len(found) == 5
+    highest = {
+        name: float(net(net.prepare(image), keep=["relu2_1"])["relu2_1"][0, 5].max()) for name, image in images.items()
+    }
+    assert found[0][0] == max(highest, key=highest.get) and values[0] == pytest.approx(max(highest.values()))
+    for name, patch in found:
+        assert torch.equal(patch.pixels, patch.box.cut(images[name]))

@@ -245,6 +245,17 @@ def test_the_status_tells_the_tiles_of_a_long_iteration(bench, monkeypatch):
     assert any(re.search(r"tile \d+ of \d+", line) for line in told) and "tile" not in bench.view.status.value
 
 
+def test_gates_are_typed_painted_and_exported(bench):
+    bench.controls["gates"].value = "relu9_1:3"
+    assert "did you mean" in bench.message
+    bench.controls["gates"].value = "relu1_1: 5, 3"
+    with_values(bench, iterations=1)
+    bench.start()
+    bench.wait(60)
+    assert bench.state == "finished" and bench.worker.run.settings.gates == "relu1_1:3,5", bench.message
+    assert "gates=relu1_1:3,5" in bench.worker.run.settings.command
+
+
 def test_stop_does_not_wait_for_the_end_of_a_long_iteration(bench, monkeypatch):
     monkeypatch.setattr(worker, "PATIENCE", -1.0)  # every iteration counts as long
     told = []
