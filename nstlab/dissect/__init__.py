@@ -2,7 +2,7 @@
 
 cards.py            a card for each layer, position, feature
 features.py         statistics, spectra, the places that excite a feature
-favourites.py       the pictures that features like best
+preferences.py      the pictures that features like best
 reconstructions.py  runs that show what a layer keeps
 gradients.py        which term pulls
 interventions.py    what features do, by switching them off
@@ -24,7 +24,6 @@ from nstlab.dissect.cards import (
     layer_cards,
     position_card,
 )
-from nstlab.dissect.favourites import favourite, favourite_steps, favourites
 from nstlab.dissect.features import (
     Histogram,
     Patch,
@@ -42,6 +41,7 @@ from nstlab.dissect.features import (
 from nstlab.dissect.gradients import gradient_shares, gradient_shares_along
 from nstlab.dissect.groups import Groups, feature_groups
 from nstlab.dissect.interventions import gate_derivatives_along, removal_curves, switched_off
+from nstlab.dissect.preferences import favourite, favourite_steps, favourites
 from nstlab.dissect.reconstructions import Reconstruction, content_reconstruction, reconstruct, style_reconstruction
 from nstlab.metrics import psnr, similarity
 from nstlab.network import Box, pixel_gradient, position_at, receptive_box
