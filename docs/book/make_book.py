@@ -202,7 +202,7 @@ def write_source(copies: dict[course.Chapter, Path], source: Path) -> None:
     for page in PAGES:
         text = (home() / "notebooks" / page).read_text(encoding="utf-8")
         (source / page).write_text(without_dead_links(text, there), encoding="utf-8")
-    for name in ("first.jpg", "gallery.jpg", "gallery_control.jpg", "gallery.md"):
+    for name in ("first.jpg", "gallery.jpg", "gallery_control.jpg", "poster.jpg", "gallery.md"):
         shutil.copy(home() / "docs" / name, source)
     shutil.copy(HERE / "conf.py", source)
     shutil.copytree(HERE / "_static", source / "_static")
