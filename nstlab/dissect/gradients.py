@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import torch
 
 from nstlab.errors import RequestError
-from nstlab.optimise import Objective, make_optimizer, set_up, steps
+from nstlab.optimise import Objective, Step, make_optimizer, set_up, steps
 from nstlab.settings import Settings
 
 
@@ -45,13 +45,29 @@ def gradient_shares_along(settings: Settings, iterations: Sequence[int]) -> tupl
     clamped picture is many times longer and points elsewhere. Raises RequestError for iterations that the transfer
     does not reach.
     """
+
+    def look(objective: Objective, x: torch.Tensor, step: Step) -> pd.DataFrame:
+        table = gradient_shares(objective, x, settings.term_weights(step.iteration))
+        return table.rename_axis("term").reset_index()
+
+    return along(settings, iterations, look)
+
+
+def along(
+    settings: Settings, iterations: Sequence[int], look: Callable[[Objective, torch.Tensor, Step], pd.DataFrame]
+) -> tuple[pd.DataFrame, torch.Tensor]:
+    """What `look` finds at some iterations of a transfer, in one table that begins with them, and its last picture.
+
+    look: gets the objective, the picture in grey levels, and the step. Raises RequestError for iterations that the
+    transfer does not reach.
+    """
     if not iterations or not 0 <= min(iterations) <= max(iterations) <= settings.iterations:
         raise RequestError(f"the iterations to look at must be between 0 and {settings.iterations}")
     objective, x = set_up(settings)
     tables = []
     for step in steps(objective, x, make_optimizer(x, settings), settings):
         if step.iteration in iterations:
-            table = gradient_shares(objective, x, settings.term_weights(step.iteration))
-            tables.append(table.rename_axis("term").reset_index().assign(iteration=step.iteration))
-    columns = ["iteration", "term", "norm", "share", "projection"]
-    return pd.concat(tables, ignore_index=True)[columns], step.image
+            table = look(objective, x, step)
+            table.insert(0, "iteration", step.iteration)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True), step.image

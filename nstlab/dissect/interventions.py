@@ -15,18 +15,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from nstlab.dissect.gradients import along
 from nstlab.errors import RequestError
-from nstlab.optimise import (
-    BY_GATE,
-    Feature,
-    Objective,
-    gate_derivatives,
-    gated_losses,
-    make_optimizer,
-    off,
-    set_up,
-    steps,
-)
+from nstlab.optimise import BY_GATE, Feature, Objective, Step, gate_derivatives, gated_losses, off
 from nstlab.settings import Settings
 
 
@@ -39,18 +30,14 @@ def gate_derivatives_along(
     is 0), so that iterations can be averaged: -0.1 says that switching the feature off adds a tenth.
     Raises RequestError for iterations that the transfer does not reach.
     """
-    if not iterations or not 0 <= min(iterations) <= max(iterations) <= settings.iterations:
-        raise RequestError(f"the iterations to look at must be between 0 and {settings.iterations}")
-    objective, x = set_up(settings)
-    tables = []
-    for step in steps(objective, x, make_optimizer(x, settings), settings):
-        if step.iteration in iterations:
-            table = gate_derivatives(objective, x, layers, targets)
-            for term in BY_GATE:
-                table[term] /= step.losses[term] or np.inf
-            tables.append(table.assign(iteration=step.iteration))
-    columns = ["iteration", "layer", "feature", *BY_GATE]
-    return pd.concat(tables, ignore_index=True)[columns], step.image
+
+    def look(objective: Objective, x: torch.Tensor, step: Step) -> pd.DataFrame:
+        table = gate_derivatives(objective, x, layers, targets)
+        for term in BY_GATE:
+            table[term] /= step.losses[term] or np.inf
+        return table
+
+    return along(settings, iterations, look)
 
 
 @torch.no_grad()

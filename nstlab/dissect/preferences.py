@@ -60,7 +60,8 @@ class _Favourite:
         strength = activation.detach().abs().clamp_min(1.0)  # so that neither term drowns the other
         total = -self.sign * activation / strength + self.smoothness * (roughness + outside)
         if self.unlike:
-            total = total + sum((self._texture(x) * other).sum() for other in self.unlike) / len(self.unlike)
+            texture = self._texture(x)
+            total = total + sum((texture * other).sum() for other in self.unlike) / len(self.unlike)
         return {"total": total, "activation": activation, "roughness": roughness, "outside": outside}
 
     def _texture(self, x: torch.Tensor) -> torch.Tensor:
