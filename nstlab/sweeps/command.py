@@ -54,14 +54,14 @@ def sweep(
     """
     plan = make_plan(file, given, out, yes)
     pending = plan.pending()
-    failed = failures_of(plan)
+    done, failed = len(plan.points) - len(pending), failures_of(plan, pending)
     use = _resources(plan, scheduler, workers, threads)
     if only == "failed":
         pending = [point for point in pending if point.run.id in failed]
         if not pending:
             say(f"sweep     {plan.name}: no point has failed")
             return 0
-    _announce(plan, pending, use, failed if status or only else {})
+    _announce(plan, pending, use, done, failed if status or only else {})
     if status:
         return 0
     if dry_run:
@@ -111,14 +111,14 @@ def _resources(plan: Plan, scheduler: str | None, workers: int | None, threads: 
     return resources(plan, workers, threads)
 
 
-def failures_of(plan: Plan) -> dict[str, str]:
-    """Run id -> error of the points that failed when the sweep last ran, and are not done since."""
+def failures_of(plan: Plan, pending: list[Point]) -> dict[str, str]:
+    """Run id -> error of those of the points that failed when the sweep last ran."""
     try:
         stored = pd.read_csv(plan.folder / "failures.csv", dtype=str, keep_default_na=False)
         found = dict(zip(stored["run"], stored["error"], strict=True))
     except (OSError, ValueError, KeyError):
         return {}  # it has not run, or nothing readable is left of it
-    return {point.run.id: found[point.run.id] for point in plan.pending() if point.run.id in found}
+    return {point.run.id: found[point.run.id] for point in pending if point.run.id in found}
 
 
 def _state(point: Point, failed: dict[str, str]) -> str:
@@ -130,14 +130,14 @@ def _state(point: Point, failed: dict[str, str]) -> str:
     return "new" if point.run.stored is None else "started"
 
 
-def _announce(plan: Plan, pending: list[Point], use: Resources, failed: dict[str, str]) -> None:
+def _announce(plan: Plan, pending: list[Point], use: Resources, done: int, failed: dict[str, str]) -> None:
     axes = ", ".join(f"{name} ({len(values)})" for name, values in plan.axes.items())
     say(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {axes}")
     if not pending:
         say("          all of them are done; nothing to run")
         return
     states = Counter(_state(point, failed) for point in pending)
-    states["done"] = len(plan.points) - len(plan.pending())
+    states["done"] = done
     say("          " + ", ".join(f"{states[state]} {state}" for state in STATES if states[state] or state in ALWAYS))
     say(f"          about {duration(_seconds(plan, pending, use))} for the rest")
     labels = {point.run.id: point.label for point in pending}
