@@ -187,9 +187,7 @@ class Objective:
 
     def __call__(self, x: torch.Tensor, weights: Mapping[str, float] | None = None) -> dict[str, torch.Tensor]:
         """weights: of the terms, by name (None: those at iteration 0)."""
-        x = self._painted(x)
-        layers = [name for term in self.terms_of(x.shape[2:]).values() for name in term.layers]
-        return self.losses(x, self.net.activations(x, keep=layers), weights)
+        return self.through(self.net, x, targets_too=False, weights=weights)
 
     def losses(
         self,
@@ -200,7 +198,9 @@ class Objective:
         """Like a call, but from given activations: (layer, activation), in any order."""
         return self._losses(self.terms_of(x.shape[2:]), x, activations, weights)
 
-    def through(self, net: Network, x: torch.Tensor, targets_too: bool = True) -> dict[str, torch.Tensor]:
+    def through(
+        self, net: Network, x: torch.Tensor, targets_too: bool = True, weights: Mapping[str, float] | None = None
+    ) -> dict[str, torch.Tensor]:
         """Like a call, but another network, such as a gated one, sees the picture; targets_too: and the targets.
 
         Differentiable by the network's gates, also where they act on the targets.
@@ -208,7 +208,7 @@ class Objective:
         x = self._painted(x)
         terms = self._terms(net, x.shape[2:]) if targets_too else self.terms_of(x.shape[2:])
         layers = [name for term in terms.values() for name in term.layers]
-        return self._losses(terms, x, net.activations(x, keep=layers))
+        return self._losses(terms, x, net.activations(x, keep=layers), weights)
 
     def _losses(
         self,
