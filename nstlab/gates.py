@@ -43,13 +43,16 @@ def parse_chosen(value: Any) -> tuple[str, int, str | None] | None:
 def parse_gates(value: Any) -> Gates:
     """Gates from text, from a mapping, or from a file with either of them (JSON, or the text alone).
 
-    Gates of 1 are left out. Raises ValueError, in one line, for anything else, and for a factor outside ±1000.
+    Gates of 1 are left out; None and an empty text are no gates. Raises ValueError, in one line, for anything else, and
+    for a factor outside ±1000.
 
     >>> parse_gates("relu4_1:12,40=0.5,70-71=mean")
     {'relu4_1': {12: 0.0, 40: 0.5, 70: 'mean', 71: 'mean'}}
     >>> parse_gates({"relu4_1": [12, 40]}) == parse_gates("relu4_1:12,40")
     True
     """
+    if value is None or value == "":
+        return {}
     if isinstance(value, str) and ":" not in value.removeprefix(Path(value).drive):
         value = _from_file(name_or_path(value))
     if isinstance(value, str):

@@ -485,7 +485,7 @@ class Settings(BaseModel):
             if layer is not None and known is not None and layer not in known:
                 raise ValueError(str(unknown("layer", layer, known)))
             return f"{order}:{count}" + (f"@{layer}" if layer else "") if count else None
-        gates = {} if value in (None, "") else parse_gates(value)
+        gates = parse_gates(value)
         for layer, of_layer in gates.items() if known is not None else ():
             if layer not in known:
                 raise ValueError(str(unknown("layer", layer, known)))

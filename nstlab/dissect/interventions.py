@@ -79,7 +79,7 @@ def removal_curves(
     rows = []
     wanted = [(*each, count) for each in _orders(ranking, draws, seed) for count in counts]
     for order, draw, features, count in tqdm(wanted, desc="removing", disable=None, leave=False, delay=2):
-        losses = _values(gated_losses(objective, x, off(features[:count]) or {}, targets))
+        losses = _values(gated_losses(objective, x, off(features[:count]), targets))
         rows.append({"order": order, "draw": draw, "removed": count, **{term: losses[term] for term in BY_GATE}})
     return pd.DataFrame(rows)
 

@@ -83,7 +83,7 @@ def _gated_layers(settings: Settings) -> set[str]:
     """Those whose activations are kept for their gates."""
     if chosen := parse_chosen(settings.gates):
         return {chosen[2]} - {None}  # the style layers are kept anyway
-    return set(parse_gates(settings.gates or {}))
+    return set(parse_gates(settings.gates))
 
 
 def is_tiled(settings: Settings, height: float, width: float) -> bool:

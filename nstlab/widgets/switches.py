@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import ipywidgets as w
@@ -11,7 +12,6 @@ import torch
 from torch.nn.functional import interpolate
 
 from nstlab import dissect, plots
-from nstlab.errors import RequestError
 from nstlab.gates import gates_as_text, parse_gates
 from nstlab.images import Pictures
 from nstlab.network import Network
@@ -34,7 +34,7 @@ class Repainting(PaintedOnDemand):
 
     def steps(self, what: str) -> Iterable[Step]:
         whole = self.objective
-        gated = Objective(whole.net.gated(what) if what else whole.net, whole.pictures, whole.settings)
+        gated = Objective(whole.net.gated(what), whole.pictures, whole.settings)
         x = whole.net.prepare(whole.pictures[0].content).clone().requires_grad_()
         return steps(gated, x, make_optimizer(x, whole.settings), whole.settings, end=self.iterations)
 
@@ -44,12 +44,18 @@ class Repainting(PaintedOnDemand):
     def said_at_the_end(self, step: Step) -> str:
         return f"Painted in {step.iteration} iterations: {self._missing(step):.1%} of the style is missing."
 
-    @torch.no_grad()
     def _missing(self, step: Step) -> float:
         """The style loss as the whole network sees it, as a part of the photograph's."""
-        net, content = self.objective.net, self.objective.pictures[0].content
-        left, whole = (float(self.objective(net.prepare(im.to(net.mean)))["style"]) for im in (step.image, content))
-        return left / max(whole, 1e-12)
+        return self._style_loss(step.image) / max(self._photographs, 1e-12)
+
+    @cached_property
+    def _photographs(self) -> float:
+        return self._style_loss(self.objective.pictures[0].content)
+
+    @torch.no_grad()
+    def _style_loss(self, image: torch.Tensor) -> float:
+        net = self.objective.net
+        return float(self.objective(net.prepare(image.to(net.mean)))["style"])
 
 
 class Switches(w.VBox):
@@ -64,6 +70,7 @@ class Switches(w.VBox):
         self.feature: tuple[str, int] | None = None
         self._pasts: list[str] = []
         self._off = ""
+        self._drawn: tuple[str, str] | None = None  # the layer and the gates whose Grams are shown
         self.toggle_button = w.Button(
             description="Switch off", tooltip="the feature that is chosen above (or on again)"
         )
@@ -94,13 +101,15 @@ class Switches(w.VBox):
     def choose(self, layer: str, feature: int) -> None:
         """The feature that the button switches."""
         self.feature = layer, feature
-        is_off = feature in parse_gates(self.gates or {}).get(layer, {})
+        is_off = feature in parse_gates(self.gates).get(layer, {})
         self.toggle_button.description = f"Switch {layer} #{feature} {'on' if is_off else 'off'}"
-        self._draw_grams()
+        if self._drawn != (layer, self._off):
+            self._drawn = layer, self._off
+            self._draw_grams()
 
     def toggle(self, layer: str, feature: int) -> None:
         """Switch a feature off, or on again."""
-        gates = parse_gates(self.gates or {})
+        gates = parse_gates(self.gates)
         of_layer = gates.setdefault(layer, {})
         if of_layer.pop(feature, None) is None:
             of_layer[feature] = 0.0
@@ -111,11 +120,9 @@ class Switches(w.VBox):
 
         Raises RequestError for what the network does not have.
         """
-        try:
-            gates = gates_as_text(parse_gates(chosen_gates(self.objective, self.x, gates) or {}))
-        except ValueError as error:
-            raise RequestError(f"gates: {error}") from None
-        self.objective.net.gated(gates or {})
+        gates = chosen_gates(self.objective, self.x, gates)
+        self.objective.net.gated(gates)  # which says what is wrong
+        gates = gates_as_text(parse_gates(gates))
         if gates != self._off:
             self._pasts.append(self._off)
             self._off = gates
@@ -138,13 +145,13 @@ class Switches(w.VBox):
 
     @torch.no_grad()
     def _losses(self) -> dict[str, float]:
-        losses = dissect.gated_losses(self.objective, self.x, self.gates or {})
+        losses = dissect.gated_losses(self.objective, self.x, self.gates)
         return {name: float(loss) for name, loss in losses.items()}
 
     def _tell(self) -> None:
         self.text.value = self._off
         self.undo_button.disabled, self.reset_button.disabled = not self._pasts, not self._off
-        now, count = self._losses(), sum(map(len, parse_gates(self._off or {}).values()))
+        now, count = self._losses(), sum(map(len, parse_gates(self._off).values()))
         names = ["style", *self.objective.settings.style_layers]
         rows = "".join(_bar(name, now[name] / max(self.asked[name], 1e-12)) for name in names)
         many = "1 feature is" if count == 1 else f"{count or 'no'} features are"
@@ -157,7 +164,7 @@ class Switches(w.VBox):
     def _draw_grams(self) -> None:
         layer, net = self.feature[0], self.objective.net
         style = net.prepare(self.objective.pictures[0].styles[0])
-        found = (which(style, keep=[layer])[layer] for which in (net, net.gated(self.gates or {})))
+        found = (which(style, keep=[layer])[layer] for which in (net, net.gated(self.gates)))
         pair = dict(zip((f"the style's Gram at {layer}", "without them"), map(gram, found), strict=True))
         self.grams.value = plots.png(plots.grams(pair), dpi=110)
 
