@@ -187,18 +187,21 @@ class NotebookPage:
         assert not faults, faults
 
     def run(self, source: str) -> str:
-        """Append a cell, run it, and return the text it puts out; other cells and threads go on meanwhile."""
+        """Append a cell, run it, and return the text it puts out; other cells and threads go on meanwhile.
+
+        One piece of JavaScript makes the cell active and runs it: between two, a click just done may activate another.
+        """
         index = self.page.evaluate(
-            """(source) => {
+            """async (source) => {
                 const notebook = window.jupyterapp.shell.currentWidget.content;
                 const cells = notebook.model.sharedModel;
                 cells.insertCell(cells.cells.length, {cell_type: 'code', source});
-                notebook.activeCellIndex = cells.cells.length - 1;
-                return cells.cells.length - 1;
+                const index = notebook.activeCellIndex = cells.cells.length - 1;
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+                return index;
             }""",
             source,
         )
-        self.command("notebook:run-cell")
         return self.output(index)
 
     def cells(self) -> list[dict]:
