@@ -18,6 +18,7 @@ from nstlab.plots.interventions import (
     grams,
     predictions,
     removal_curves,
+    served,
     similarity_matrices,
     where_groups_act,
 )

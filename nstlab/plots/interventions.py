@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from nstlab.plots.transfers import CONTENT_COLOUR, LAYER_COLOURS, blank_axes, legend_beside, plain, show
 
+FLOOR = 1e-5
+"""A part of a loss below which a feature does not serve it."""
 ORDERS = {"first": "those that carry most first", "random": "any", "last": "those that carry least first"}
 ORDER_COLOURS = dict(zip(ORDERS, ("#c1440e", CONTENT_COLOUR, "#2c6fad"), strict=True))
 
@@ -74,6 +76,29 @@ def removal_curves(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figur
     axes[0, 0].set_ylabel("style loss left (%)")
     legend_beside(axes[0, -1])
     figure.suptitle(plain(title), fontsize=11)
+    return figure
+
+
+def served(parts: pd.DataFrame, sides: Mapping[str, Sequence[tuple[str, int]]], title: str = "") -> Figure:
+    """Which of two losses each feature serves: a point for each, by its part of the content and of the style loss.
+
+    parts: a row for each (layer, feature) with the columns style and content, 0 to 1; those below FLOOR are drawn
+    there. sides: caption -> features to draw a ring around.
+    """
+    figure, axis = plt.subplots(figsize=(8.5, 4.6), layout="constrained")
+    drawn = 100 * parts[["content", "style"]].clip(lower=FLOOR)
+    for colour, (layer, of_layer) in zip(LAYER_COLOURS, drawn.groupby(level="layer", sort=False), strict=False):
+        axis.scatter(of_layer["content"], of_layer["style"], s=14, alpha=0.75, linewidths=0, color=colour, label=layer)
+    for colour, (caption, features) in zip(("#111111", "#c1440e"), sides.items(), strict=False):
+        ringed = drawn.loc[features]
+        ring = {"facecolors": "none", "edgecolors": colour, "linewidths": 1.1}
+        axis.scatter(ringed["content"], ringed["style"], s=46, label=caption, **ring)
+    ends = [100 * FLOOR, 1.5 * drawn.to_numpy().max()]
+    axis.plot(ends, ends, color="#999999", linewidth=1, linestyle="--", label="serves both alike")
+    axis.set(xscale="log", yscale="log", xlabel="part of the content loss (%)", ylabel="part of the style loss (%)")
+    axis.set_title(plain(title))
+    axis.grid(alpha=0.25)
+    legend_beside(axis)
     return figure
 
 
