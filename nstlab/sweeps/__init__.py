@@ -10,6 +10,7 @@
     sheet.py      the contact sheet as HTML, to click on
     page.py       an executed notebook as a page to read
     report.py     the contact sheet and the HTML report
+    statistics.py what a replicated sweep can say, and how surely
     command.py    `nstlab sweep`
 
 A point is Settings -> Run, so it has the same id and folder as anywhere. It is done when its run has reached
@@ -23,3 +24,4 @@ from nstlab.sweeps.outcome import Outcome, load, sensitivity
 from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
 from nstlab.sweeps.results import store_results, stored_results, strength, technique
 from nstlab.sweeps.sheet import clickable_sheet
+from nstlab.sweeps.statistics import Study
