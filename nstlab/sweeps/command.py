@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pandas as pd
@@ -131,8 +132,10 @@ def _state(point: Point, failed: dict[str, str]) -> str:
 
 
 def _announce(plan: Plan, pending: list[Point], use: Resources, done: int, failed: dict[str, str]) -> None:
-    axes = ", ".join(f"{name} ({len(values)})" for name, values in plan.axes.items())
-    say(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {axes}")
+    over = _sizes(plan.axes)
+    if again := plan.content.get("replicate"):
+        over += f", replicated over {_sizes(again)}"
+    say(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {over}")
     if not pending:
         say("          all of them are done; nothing to run")
         return
@@ -143,6 +146,11 @@ def _announce(plan: Plan, pending: list[Point], use: Resources, done: int, faile
     labels = {point.run.id: point.label for point in pending}
     for run, error in list(failed.items())[:MOST_FAILURES]:
         say(f"          failed: {labels.get(run, run)}: {error}")
+
+
+def _sizes(axes: dict[str, list[Any]]) -> str:
+    """`k_S (6), init (7)`"""
+    return ", ".join(f"{name} ({len(values)})" for name, values in axes.items())
 
 
 def _seconds(plan: Plan, pending: list[Point], use: Resources) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from nstlab.settings import Settings, names_where
 from nstlab.storage import out_folder, read_regular, sha256_of, write_whole
 from nstlab.sweeps.notebook import read_mark
 from nstlab.sweeps.plan import MOST_YAML, Plan, Point, judges
+from nstlab.sweeps.statistics import PAIR, Study
 
 LOSSES = ("total", "content", "style")  # in every table
 NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_seconds", "run", "path", "picture")
@@ -39,8 +40,9 @@ NOT_SETTINGS = ("state", "iteration", "ssim_content", "seconds", "notebook_secon
 class Outcome:
     """A sweep that has run.
 
-    table: one row per point, as in table.csv; axes: parameter -> its values in order, for those that vary;
-    folder: out/sweeps/<name>; store_at: the iterations that --store keeps (empty: each run's last).
+    table: one row per point, as in table.csv; axes: parameter -> its values in order, for those that vary on purpose;
+    folder: out/sweeps/<name>; store_at: the iterations that --store keeps (empty: each run's last); replicates: as
+    axes, for what `replicate:` varies.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Outcome:
     axes: dict[str, list[Any]]
     folder: Path
     store_at: tuple[int, ...] = ()
+    replicates: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -67,6 +70,28 @@ class Outcome:
     def pictures(self) -> list[torch.Tensor | None]:
         """Every row's picture, in the table's order."""
         return [self.picture(row) for _, row in self.table.iterrows()]
+
+    def one_replicate(self) -> Outcome:
+        """The same sweep with the runs of its first replicate alone: one pair of pictures, one seed."""
+        if not self.replicates:
+            return self
+        first = self.table[list(self.replicates)].eq(self.table[list(self.replicates)].iloc[0]).all(axis=1)
+        return replace(self, table=self.table[first].reset_index(drop=True), replicates={})
+
+    def elsewhere(self, row: pd.Series) -> pd.DataFrame:
+        """The rows of the other replicates that agree with a row in all that varies on purpose."""
+        knobs = list(self.axes)
+        same = self.table[knobs].eq(row[knobs]) | (self.table[knobs].isna() & row[knobs].isna())
+        return self.table[same.all(axis=1) & (self.table["run"] != row["run"])] if self.replicates else self.table[:0]
+
+    def study(self, value: str, log: bool = False) -> Study:
+        """What the runs that are done say of one column of the table, over this sweep's factors and replicates.
+
+        Raises RequestError; see `Study`.
+        """
+        pair = [name for name in PAIR if name not in self.axes]
+        seed = "" if "seed" in self.axes else "seed"
+        return Study(self.table[self.table["state"] == "done"], list(self.axes), value, pair, seed, log)
 
     def example(self) -> Settings:
         """The settings of the first finished point, `iterations` its picture's. Raises RequestError without any."""
@@ -90,8 +115,8 @@ def load(name: str | Path, out: str | Path | None = None) -> Outcome:
             hint = unknown("sweep", str(name), known) if known else f"no sweep {str(name)!r} has run"
             raise RequestError(f"{hint}; `nstlab sweep {Path(name).name}` runs it")
     try:
-        axes, store_at = _read_axes(folder)
-        return Outcome(folder.name, _read_table(folder / "table.csv"), axes, folder, store_at)
+        axes, store_at, replicates = _read_axes(folder)
+        return Outcome(folder.name, _read_table(folder / "table.csv"), axes, folder, store_at, replicates)
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(f"{folder} is damaged ({reason}): `nstlab sweep` restores it") from None
@@ -117,11 +142,15 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_axes(folder: Path) -> tuple[dict[str, list[Any]], tuple[int, ...]]:
-    """What varies, and the iterations to store, from sweep.yaml."""
+def _read_axes(folder: Path) -> tuple[dict[str, list[Any]], tuple[int, ...], dict[str, list[Any]]]:
+    """What varies, the iterations to store, and what is replicated, from sweep.yaml."""
     content = yaml.safe_load(read_regular(folder / "sweep.yaml", MOST_YAML))
-    axes = {str(name): [cell(value) for value in values] for name, values in content["made_with"]["axes"].items()}
-    return axes, tuple(map(int, content.get("store_at", ())))
+    made_with = content["made_with"]
+    axes, replicates = (
+        {str(name): [cell(value) for value in values] for name, values in table.items()}
+        for table in (made_with["axes"], made_with.get("replicates", {}))
+    )
+    return axes, tuple(map(int, content.get("store_at", ()))), replicates
 
 
 def cell(value: Any) -> Any:
@@ -256,13 +285,16 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
     """
     settings = plan.points[0].settings.model_dump(mode="json")
     fixed = {name: settings.get(name, value) for name, value in plan.content["fixed"].items()}
-    kept = {key: plan.content[key] for key in ("evaluate", "store_at", "grid", "points") if key in plan.content}
+    kept = {
+        key: plan.content[key] for key in ("evaluate", "store_at", "grid", "points", "replicate") if key in plan.content
+    }
     made_with = {
         **{package: version(package) for package in ("nstlab", "torch", "papermill", "dask")},
         "python": platform.python_version(),
         **resources,
         "notebook_sha256": sha256_of(plan.notebook),
         "axes": plan.axes,
+        "replicates": plan.replicates,
     }
     named = [name for name in _listed(plan.content.get("evaluate")) if own.is_own(name)]
     named += [reference for point in plan.points for reference in point.settings.code.values()]

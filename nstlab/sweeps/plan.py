@@ -30,7 +30,9 @@ MOST_POINTS = 10_000  # without --yes
 MOST_YAML = 1 << 20  # bytes of a sweep's file
 MOST_VALUES = 200_000  # in it, counting each use of an alias
 DEEPEST = 12  # nested lists and tables
-KEYS = ("name", "notebook", "fixed", "grid", "points", "evaluate", "store_at", "made_with")
+KEYS = ("name", "notebook", "fixed", "grid", "points", "replicate", "evaluate", "store_at", "made_with")
+REPLICATES = {"pairs": ("content", "style"), "seed": ("seed",)}
+"""What `replicate:` can list -> the settings that it varies."""
 ONCE = "explore"
 """A notebook's parameter that says whether it also computes runs other than its own.
 
@@ -78,13 +80,15 @@ class Point:
 class Plan:
     """A sweep that can be run: its name, notebook, points, and the file's content with the values in force.
 
-    axes: parameter -> its values in order, for all that differ between points; parameters: the names that the
-    notebook takes; out: the folder of runs.
+    axes: parameter -> its values in order, for all that differ between points on purpose; replicates: the same for
+    what `replicate:` varies, over which findings are to hold; parameters: the names that the notebook takes; out: the
+    folder of runs.
     """
 
     name: str
     notebook: Path
     axes: dict[str, list[Any]]
+    replicates: dict[str, list[Any]]
     points: list[Point]
     parameters: frozenset[str]
     content: dict[str, Any]
@@ -130,6 +134,7 @@ def make_plan(
     if out is not None and "out" not in parameters:
         faults.append(f"{notebook.name} has no parameter `out`: its runs can only go to the project's out/")
     count = math.prod(map(len, content["grid"].values())) if "grid" in content else len(content["points"])
+    count *= len(_replicates(content))
     if count > MOST_POINTS and not yes:
         faults.append(f"{count:,} runs are more than {MOST_POINTS:,}: add --yes if you mean it")
     if faults:
@@ -138,7 +143,11 @@ def make_plan(
     if ONCE in parameters:
         parameters[ONCE] = False
     points = _points(content, parameters, folder)
-    return Plan(content.get("name", path.stem), notebook, _axes(points), points, frozenset(parameters), content, folder)
+    again = list(_replicates(content)[0])
+    axes = _axes(points, [name for name in _names(points) if name not in again])
+    replicates = _axes(points, again)
+    name = content.get("name", path.stem)
+    return Plan(name, notebook, axes, replicates, points, frozenset(parameters), content, folder)
 
 
 def shown(value: Any) -> str:
@@ -270,6 +279,7 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
         faults.append("`store_at:` and `evaluate:` exclude each other: only last pictures are evaluated")
     if not isinstance(content["fixed"], dict):
         faults.append("`fixed:` must be NAME: VALUE pairs")
+    faults += _replicate_faults(content)
     if ("grid" in content) == ("points" in content):
         faults.append("a sweep has either `grid:` or `points:`")
     elif "grid" in content:
@@ -286,6 +296,39 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
         if not isinstance(points, list) or not points or not all(isinstance(point, dict) for point in points):
             faults.append("`points:` must be a list of at least one {NAME: VALUE, ...}")
     return faults
+
+
+def _replicate_faults(content: dict[str, Any]) -> list[str]:
+    """What is wrong with `replicate:`, which lists pairs of pictures, seeds, or both."""
+    if "replicate" not in content:
+        return []
+    given, faults = content["replicate"], []
+    if not isinstance(given, dict) or not given:
+        return ["`replicate:` needs `pairs: [[CONTENT, STYLE], ...]`, `seed: [0, 1, ...]`, or both"]
+    faults += [f"replicate: {unknown('key', name, REPLICATES)}" for name in given if name not in REPLICATES]
+    for name in set(given) & set(REPLICATES):
+        if not isinstance(given[name], list) or not given[name]:
+            faults.append(f"replicate: {name} needs a list of at least one value")
+        elif name == "pairs" and not all(isinstance(pair, list) and len(pair) == 2 for pair in given[name]):
+            faults.append("replicate: each of `pairs:` is [CONTENT, STYLE]")
+    varied = {name for key in given if key in REPLICATES for name in REPLICATES[key]}
+    for key in ("fixed", "grid"):
+        held = content.get(key)
+        faults += [f"{name} is in both `replicate:` and `{key}:`" for name in held or () if name in varied]
+    points = content.get("points")
+    if isinstance(points, list) and any(
+        name in point for point in points if isinstance(point, dict) for name in varied
+    ):
+        faults.append("`points:` set what `replicate:` varies")
+    return faults
+
+
+def _replicates(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The settings of each replicate; of a sweep without any, one that sets nothing."""
+    given = content.get("replicate", {})
+    pairs = [{"content": content, "style": style} for content, style in given.get("pairs", ())] or [{}]
+    seeds = [{"seed": seed} for seed in given.get("seed", ())] or [{}]
+    return [pair | seed for pair in pairs for seed in seeds]
 
 
 def judges(content: dict[str, Any]) -> dict[str, Metric]:
@@ -308,6 +351,7 @@ def _override(content: dict[str, Any], given: dict[str, str]) -> tuple[dict[str,
     fixed, faults = dict(content["fixed"]), []
     networks = [*given.get("network", "").split(), *_networks(content)]
     varied = set(content.get("grid", ())) | {name for point in content.get("points", ()) for name in point}
+    varied |= set(_replicates(content)[0])
     for name, text in given.items():
         if name in varied:
             faults.append(f"--set {name}: the sweep varies {name}; to change that, edit its file")
@@ -344,6 +388,9 @@ def _pairs(content: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for number, point in enumerate(content.get("points", ()), start=1):
         for name, value in point.items():
             yield f"point {number}", name, value
+    for replicate in _replicates(content):
+        for name, value in replicate.items():
+            yield "replicate", name, value
 
 
 def _name_faults(content: dict[str, Any], parameters: dict[str, Any], notebook: str) -> list[str]:
@@ -442,12 +489,12 @@ def _settings_in(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _combinations(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if "points" in content:
-        yield from content["points"]
-        return
-    grid = content["grid"]
-    for values in itertools.product(*grid.values()):
-        yield dict(zip(grid, values, strict=True))
+    """What distinguishes each point: all of one replicate, then all of the next."""
+    grid = content.get("grid", {})
+    varied = content.get("points") or [dict(zip(grid, each, strict=True)) for each in itertools.product(*grid.values())]
+    for replicate in _replicates(content):
+        for values in varied:
+            yield values | replicate
 
 
 class _RunMaker:
@@ -475,9 +522,13 @@ class _RunMaker:
         return run
 
 
-def _axes(points: list[Point]) -> dict[str, list[Any]]:
-    """What differs between the points -> its values, in order of appearance."""
-    names = dict.fromkeys(name for point in points for name in point.values)
+def _names(points: list[Point]) -> list[str]:
+    """What the points set, in order of appearance."""
+    return list(dict.fromkeys(name for point in points for name in point.values))
+
+
+def _axes(points: list[Point], names: list[str]) -> dict[str, list[Any]]:
+    """What differs between the points, of these names -> its values, in order of appearance."""
     axes: dict[str, list[Any]] = {}
     for name in names:
         values = []

@@ -26,8 +26,9 @@ NOTEBOOK = "10_reading_a_sweep.ipynb"
 def write_contact_sheets(outcome: Outcome) -> list[Path]:
     """Write contact_sheet.png, and contact_sheet-2.png ... if a third axis turns the page; returns their paths.
 
-    Raises RequestError if no point is done.
+    Of a sweep with replicates they show the first one. Raises RequestError if no point of it is done.
     """
+    outcome = outcome.one_replicate()
     settings = outcome.example()
     pictures = {
         "content": load_image(settings.content, settings.size),

@@ -36,7 +36,7 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     table, images = _on_the_way(outcome) if at else (outcome.table, outcome.pictures())
     if any(image is None for image in images):
         raise RequestError(f"{outcome.name} is not complete: `nstlab sweep {outcome.name}` runs what is missing")
-    wanted = [*outcome.axes, *(["iteration"] if at else [])]
+    wanted = [*outcome.axes, *outcome.replicates, *(["iteration"] if at else [])]
     wanted += [name for name in table if name.startswith(("loss_", "eval_", "network_"))]
     wanted += ["seconds"] if at or "eval_content_ssim" in table else ["ssim_content", "seconds"]
     wanted += [name for name in ("iterations", "size", "content", "style", "k_S") if name not in wanted]

@@ -43,7 +43,7 @@ STYLE = """
 .nst-card dt, .nst-card dd { margin: 0; padding: 0; width: auto; font-weight: 400; }
 .nst-card pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: 8px 10px; margin: 4px 0 8px;
   background: var(--jp-layout-color2, #f2f0eb); color: inherit; font: 12px/1.5 monospace; user-select: all; }
-.nst-card p { margin: 10px 0 0; display: flex; gap: 16px; align-items: center; }
+.nst-card p { margin: 10px 0 0; display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: center; }
 .nst-card a { color: #b23c0a; }
 """
 COPY = "navigator.clipboard.writeText(this.closest('.nst-card').querySelector('pre').textContent)"
@@ -129,7 +129,18 @@ def _card(outcome: Outcome, row: pd.Series, beside: Path | None) -> str:
     facts = {f"{name} loss": value for name, value in measured.items()}
     facts |= {"iteration": f"{row['iteration']:.0f}", "computed in": f"{row['seconds']:.0f} s", "run": row["path"]}
     lines = "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in facts.items())
-    return f"<dl>{lines}</dl>{_command(outcome, row)}<p>{_links(outcome, row, beside)}</p>"
+    again = _elsewhere(outcome, row, beside)
+    return f"<dl>{lines}</dl>{_command(outcome, row)}<p>{_links(outcome, row, beside)}</p>{again}"
+
+
+def _elsewhere(outcome: Outcome, row: pd.Series, beside: Path | None) -> str:
+    """The other replicates of a run, with links to their pictures where there can be some."""
+    said = []
+    for _, other in outcome.elsewhere(row).iterrows():
+        name = html.escape(", ".join(_value(other[name]) for name in outcome.replicates))
+        found = _rounded(other["loss_style"]) if other["state"] == "done" else html.escape(other["state"])
+        said.append(f"{_link(outcome, other['picture'], name, beside) or name}: {found}")
+    return f"<p>Style loss elsewhere: {'; '.join(said)}</p>" if said else ""
 
 
 def _command(outcome: Outcome, row: pd.Series) -> str:
@@ -144,12 +155,15 @@ def _command(outcome: Outcome, row: pd.Series) -> str:
 
 def _links(outcome: Outcome, row: pd.Series, beside: Path | None) -> str:
     files = {"its picture": row["picture"], "its notebook": f"{row['path']}/notebook.ipynb"}
-    links = ""
-    for text, name in files.items():
-        if beside and (outcome.out / name).is_file():
-            path = Path(os.path.relpath(outcome.out / name, beside)).as_posix()
-            links += f'<a href="{html.escape(quote(path))}" target="_blank">{text}</a>'
-    return _copy() + links
+    return _copy() + "".join(_link(outcome, name, text, beside) for text, name in files.items())
+
+
+def _link(outcome: Outcome, name: str, text: str, beside: Path | None) -> str:
+    """A link to a file in the folder of runs; empty if there is none, or no page that it could stand in."""
+    if not (beside and name and (outcome.out / name).is_file()):
+        return ""
+    path = Path(os.path.relpath(outcome.out / name, beside)).as_posix()
+    return f'<a href="{html.escape(quote(path))}" target="_blank">{text}</a>'
 
 
 def _copy() -> str:

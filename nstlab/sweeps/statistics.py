@@ -65,7 +65,8 @@ class Study:
         """The columns that count, with labels for factors and pairs: pair, the factors, seed, value."""
         runs = self.table[list(self.factors)].astype(object)
         runs = runs.where(runs.notna(), EMPTY)
-        runs["pair"] = self.table[list(self.pair)].astype(str).agg(", ".join, axis=1)
+        pairs = self.table[list(self.pair)].astype(str)
+        runs["pair"] = pairs.agg(", ".join, axis=1) if len(self.pair) else "all"
         runs["seed"] = self.table.get(self.seed, 0)
         values = self.table[self.value].astype(float)
         runs["value"] = np.log10(values.where(values > 0)) if self.log else values
@@ -200,8 +201,8 @@ class Study:
             levels = self.by(factor).shape[1]
             if 1 < pairs < (enough := pairs_for(levels)):
                 said.append(
-                    f"{pairs} pairs of pictures: even if all agree on two of the {levels} levels of {factor}, their "
-                    f"difference does not stand out from chance; it takes {enough}."
+                    f"{pairs} pairs of pictures are too few for {factor}: a difference between two of its {levels} "
+                    f"values could be chance even if all pairs share it; it takes {enough} pairs."
                 )
         if np.isnan(self.noise):
             said.append("One seed: how much of a difference is noise is not known.")

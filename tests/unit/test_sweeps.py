@@ -546,3 +546,80 @@ def test_a_sheet_for_every_shape_of_sweep(tmp_path):
 
 def test_cells_of_the_table():
     assert cell(None) is None and cell(()) == "" and cell([[40, 300.0], [80, 10.0]]) == "40:300.0,80:10.0"
+
+
+REPLICATED = {"pairs": [["astronaut", "swirl"], ["coffee", "ink"], ["rocket", "waves"]], "seed": [0, 1]}
+
+
+def ran(plan) -> sweeps.Outcome:
+    """A plan's outcome, as if all its points had run; each is as like its content as any other."""
+    pretend(plan, 6, ssim_content=0.5)
+    plan.folder.mkdir(parents=True)
+    write_as_run(plan, {"workers": 1, "threads": 1})
+    write_outcome(plan, {})
+    return sweeps.load(plan.folder)
+
+
+def test_a_sweep_is_repeated_with_other_pictures_and_seeds(write, tmp_path):
+    """All of one replicate come before the next; what is replicated is no axis, in the file as it was run neither."""
+    plan = sweeps.make_plan(write(replicate=REPLICATED), out=tmp_path)
+    assert len(plan.points) == 36 and len({point.run.id for point in plan.points}) == 36
+    assert list(plan.axes) == ["k_S", "init"] and plan.replicates["style"] == ["swirl", "ink", "waves"]
+    assert plan.points[6].label == "k_S=10 init=white content=astronaut style=swirl seed=1"
+    assert plan.points[12].settings.content == "coffee" and plan.points[12].settings.seed == 0
+    outcome = ran(plan)
+    again = sweeps.make_plan(plan.folder / "sweep.yaml", out=tmp_path)
+    assert [point.run.id for point in again.points] == [point.run.id for point in plan.points]
+    assert (outcome.axes, outcome.replicates) == (plan.axes, plan.replicates)
+    one = outcome.one_replicate()
+    assert len(one.table) == 6 and set(one.table["content"]) == {"astronaut"} and one.one_replicate() is one
+    row = outcome.table.iloc[0]
+    assert outcome.elsewhere(row)[["k_S", "init"]].drop_duplicates().values.tolist() == [[10, "white"]]
+    assert len(outcome.elsewhere(row)) == 5 and one.elsewhere(row).empty
+    stored, _ = sweeps.store_results(outcome, tmp_path)
+    assert list(pd.read_csv(stored))[:5] == ["k_S", "init", "content", "style", "seed"]
+
+
+def test_the_sheet_shows_one_replicate_and_names_the_others(write, tmp_path):
+    outcome = ran(sweeps.make_plan(write(replicate=REPLICATED), out=tmp_path))
+    assert [path.name for path in write_contact_sheets(outcome)] == ["contact_sheet.png"]
+    page = sweeps.clickable_sheet(outcome, beside=outcome.folder).data
+    assert page.count('class="nst-tile"') == 6 and page.count("Style loss elsewhere") == 6
+    other = outcome.table.iloc[12]
+    assert "coffee, ink, 0" in page and f"{other['path']}/" in page
+    assert "coffee, ink, 0" in sweeps.clickable_sheet(outcome).data
+
+
+def test_a_replicated_sweep_is_a_study(write, tmp_path):
+    """`pretend` gives every run the same losses: no knob does anything, and seeds make no noise."""
+    outcome = ran(sweeps.make_plan(write(replicate=REPLICATED), out=tmp_path))
+    study = outcome.study("loss_style")
+    assert study.factors == ["k_S", "init"] and len(study.cells) == 3 and study.noise == 0
+    assert (study.effects()["effect"] == 0).all() and not study.comparisons("init")["stands_out"].any()
+    outcome.table.loc[0, "state"] = "missing"
+    assert len(outcome.study("loss_style").cells) == 3  # the other seed has it
+    outcome.table.loc[6, "state"] = "missing"
+    assert outcome.study("loss_style").missing == ["astronaut, swirl"]
+    with pytest.raises(lab.RequestError, match="no pair of pictures"):  # each style has one content
+        sweeps.Outcome("mine", outcome.table, {"style": []}, outcome.folder).study("loss_style")
+
+
+def test_what_is_wrong_with_replicates(write):
+    pictures = REPLICATED["pairs"]
+    for wrong, said in (
+        ([], "needs `pairs:"),
+        ({"pears": pictures}, "unknown key 'pears': did you mean 'pairs'?"),
+        ({"pairs": ["astronaut"]}, "each of `pairs:` is"),
+        ({"seed": []}, "at least one value"),
+        ({"seed": [0, "x"]}, "seed"),
+        ({"pairs": [["astronaut", "swirly"]]}, "did you mean 'swirl'?"),
+        ({"seed": [0, 0]}, "are the same run"),
+    ):
+        assert any(said in line for line in faults_of(write(replicate=wrong))), (wrong, said)
+    both = faults_of(write(replicate={"seed": [1]}, fixed=GOOD["fixed"] | {"seed": 0}))
+    assert both == ["seed is in both `replicate:` and `fixed:`"]
+    both = faults_of(write(replicate={"pairs": pictures}, grid={"style": ["ink", "waves"]}))
+    assert both == ["style is in both `replicate:` and `grid:`"]
+    assert "--set seed" in faults_of(write(replicate={"seed": [1]}), given={"seed": "3"})[0]
+    points = faults_of(write(grid=None, points=[{"seed": 1}], replicate={"seed": [1]}))
+    assert points == ["`points:` set what `replicate:` varies"]
