@@ -315,12 +315,13 @@ def _now(reference: str, digest: str) -> str:
 @cli.command()
 @out_option
 @click.option("--checkpoints", is_flag=True, help="Also those of complete runs, which then cannot be continued.")
+@click.option("--frames", is_flag=True, help="Also those of complete runs on the way; their last picture stays.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def prune(out: Path | None, checkpoints: bool, yes: bool) -> None:
+def prune(out: Path | None, checkpoints: bool, frames: bool, yes: bool) -> None:
     """Free disk space: list the files that no run needs any more, and ask before removing them."""
     from nstlab.runs import prunable, remove
 
-    found = prunable(out, checkpoints)
+    found = prunable(out, checkpoints, frames)
     if not found:
         say("nothing can be removed: every stored file is needed")
         return

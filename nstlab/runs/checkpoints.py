@@ -114,6 +114,12 @@ def drop_previous(folder: Path) -> None:
     (folder / PREVIOUS).unlink(missing_ok=True)
 
 
+def drop_all(folder: Path) -> None:
+    """Remove the checkpoints of a complete run; more iterations then start over, and give the same bytes."""
+    drop_previous(folder)
+    (folder / LATEST).unlink(missing_ok=True)
+
+
 class _Hashing:
     """A file that also computes the SHA-256 of what is written: torch.load does not notice a flipped bit."""
 

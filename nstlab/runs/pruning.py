@@ -20,37 +20,42 @@ OLD_PART = 3600.0  # seconds after which nobody is writing a part any more
 
 @dataclass(frozen=True)
 class Prunable:
-    """A file that can be removed: where it is, what it is, its size in bytes."""
+    """A file that can be removed: where it is, what it is, its size in bytes, and the folder of its run."""
 
     path: Path
     what: str
     size: int
+    folder: Path
 
 
-def prunable(out: str | Path | None = None, checkpoints: bool = False) -> list[Prunable]:
+def prunable(out: str | Path | None = None, checkpoints: bool = False, frames: bool = False) -> list[Prunable]:
     """What can be removed from the runs in `out` (None: the project's out/) without losing a result.
 
     These are earlier checkpoints of complete runs, files set aside as damaged, and temporary files that a killed
     process left at least an hour ago. checkpoints: also the last checkpoints of complete runs, needed only for more
-    iterations. A run in progress is left alone.
+    iterations. frames: also the pictures of complete runs on the way, which only painting them again brings back. A run
+    in progress is left alone.
     """
     found: list[Prunable] = []
     for folder in stored_runs(out):
         if folder.is_symlink() or is_held(folder):
             continue
         try:
-            complete = Run.open(folder).complete
+            run = Run.open(folder)
+            complete = run.complete
         except (RequestError, RunError, OSError):
             complete = False
         spare = {"earlier checkpoint": [folder / PREVIOUS]} if complete else {}
         if complete and checkpoints:
             spare["last checkpoint"] = [folder / LATEST]
+        if complete and frames:
+            spare["frame on the way"] = [run.frame_path(k) for k in run.stored_frames() if k != run.iteration]
         left = [path for path in (*parts(folder), *parts(folder / "frames"), folder / NEW) if _is_old(path)]
         spare["part left by a kill"] = left
         aside = [path for path in folder.iterdir() if re.search(r"\.damaged-\d+$", path.name)]
         spare["damaged file set aside"] = aside
         for what, paths in spare.items():
-            found += [Prunable(path, what, path.stat().st_size) for path in sorted(paths) if is_regular(path)]
+            found += [Prunable(path, what, path.stat().st_size, folder) for path in sorted(paths) if is_regular(path)]
     return found
 
 
@@ -58,7 +63,7 @@ def remove(found: list[Prunable]) -> int:
     """Remove these files; returns the bytes freed. Raises OSError if one cannot be removed."""
     freed = 0
     for item in found:
-        if not is_held(item.path.parent):
+        if not is_held(item.folder):
             item.path.unlink(missing_ok=True)
             freed += item.size
     return freed

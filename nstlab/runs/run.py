@@ -28,7 +28,7 @@ from nstlab.errors import RequestError, RunError
 from nstlab.images import iteration_inside, load_image, read_settings, save_image
 from nstlab.interrupts import noted_interrupts
 from nstlab.optimise import Objective, Step, TiledObjective, make_optimizer, set_up, steps
-from nstlab.runs.checkpoints import checkpoint_iteration, drop_previous, read_checkpoint
+from nstlab.runs.checkpoints import checkpoint_iteration, drop_all, drop_previous, read_checkpoint
 from nstlab.runs.folder import RunFolder
 from nstlab.runs.history import last_row, read_history
 from nstlab.runs.writer import Writer, begin_branch, one_line_errors
@@ -267,6 +267,15 @@ class Run(RunFolder):
                 if step.iteration == wanted:
                     save_image(step.image, self.frame_path(wanted), self.settings.of_picture(wanted), self.code)
                 yield step
+
+    def drop_checkpoint(self) -> None:
+        """Free the disk space that only more iterations would need, if the run is complete: they then start over.
+
+        Raises Occupied while another process computes the run.
+        """
+        with self.locked():
+            if self.complete:
+                drop_all(self.folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

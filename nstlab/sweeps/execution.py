@@ -162,6 +162,7 @@ def _task(plan: Plan, point: Point, token: str, resources: Resources) -> Task:
         out=str(plan.out),
         threads=resources.threads,
         gpus=resources.gpus,
+        checkpoints=plan.content.get("checkpoints", True),
     )
 
 

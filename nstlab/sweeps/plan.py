@@ -30,7 +30,7 @@ MOST_POINTS = 10_000  # without --yes
 MOST_YAML = 1 << 20  # bytes of a sweep's file
 MOST_VALUES = 200_000  # in it, counting each use of an alias
 DEEPEST = 12  # nested lists and tables
-KEYS = ("name", "notebook", "fixed", "grid", "points", "replicate", "evaluate", "store_at", "made_with")
+KEYS = ("name", "notebook", "fixed", "grid", "points", "replicate", "evaluate", "store_at", "checkpoints", "made_with")
 REPLICATES = {"pairs": ("content", "style"), "seed": ("seed",)}
 """What `replicate:` can list -> the settings that it varies."""
 ONCE = "explore"
@@ -279,6 +279,8 @@ def _shape_faults(content: dict[str, Any]) -> list[str]:
         faults.append("`store_at:` and `evaluate:` exclude each other: only last pictures are evaluated")
     if not isinstance(content["fixed"], dict):
         faults.append("`fixed:` must be NAME: VALUE pairs")
+    if not isinstance(content.get("checkpoints", True), bool):
+        faults.append("`checkpoints:` must be true, or false to keep none of complete runs")
     faults += _replicate_faults(content)
     if ("grid" in content) == ("points" in content):
         faults.append("a sweep has either `grid:` or `points:`")

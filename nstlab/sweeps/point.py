@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,7 @@ class Task:
 
     sweep: one command's token, to stop its points and no others; version: of the nstlab that started it; given: what
     papermill writes into the notebook; others: those of them that are not settings; gpus: the values for
-    CUDA_VISIBLE_DEVICES (empty: the worker's own).
+    CUDA_VISIBLE_DEVICES (empty: the worker's own); checkpoints: whether a complete run keeps one.
     """
 
     sweep: str
@@ -47,6 +48,7 @@ class Task:
     out: str
     threads: int
     gpus: tuple[str, ...] = ()
+    checkpoints: bool = True
 
 
 _running: dict[int, tuple[str, Kernel]] = {}  # this worker process's kernels, by thread
@@ -115,6 +117,9 @@ def _execute(task: Task, run: Run, kernel: Kernel) -> None:
     seconds = round(time.perf_counter() - began, 3)
     alike = content_similarity(run)
     write_mark(run.folder, notebook.name, task.others, run.settings.iterations, seconds=seconds, ssim_content=alike)
+    if not task.checkpoints:
+        with suppress(Occupied):  # another sweep goes on from it
+            run.drop_checkpoint()
 
 
 def _wait_for_its_turn(run: Run, kernel: Kernel) -> None:

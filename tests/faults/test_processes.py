@@ -262,6 +262,11 @@ def test_prune_says_what_it_would_free_and_asks(tmp_path):
     assert "1 x last checkpoint" in prune("--checkpoints", "--yes").stdout
     assert "nothing can be removed" in prune("--checkpoints").stdout
     assert run.complete and files_of(run.folder) == expected and (unfinished.folder / "checkpoint.pt").exists()
+    picture, frames = (run.folder / "result.png").read_bytes(), unfinished.stored_frames()
+    assert "3 x frame on the way" in prune("--frames", "--yes").stdout
+    assert run.frames == [4] and run.complete and (run.folder / "result.png").read_bytes() == picture
+    assert unfinished.stored_frames() == frames  # a run in progress loses nothing
+    assert "nothing can be removed" in prune("--frames").stdout
 
 
 def test_runs_and_show_survive_a_damaged_manifest(tmp_path):

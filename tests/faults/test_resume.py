@@ -78,6 +78,21 @@ def test_the_same_settings_twice_give_the_same_bytes(tmp_path):
     assert one.id == other.id
 
 
+def test_without_its_checkpoint_a_complete_run_is_complete_and_more_iterations_start_over(tmp_path):
+    straight, short = advance(tmp_path / "a", 9), advance(tmp_path / "b", 4)
+    expected = files_of(short.folder)
+    short.drop_checkpoint()
+    assert not list(short.folder.glob("checkpoint*")) and short.complete and files_of(short.folder) == expected
+    assert files_of(advance(tmp_path / "b", 9).folder) == files_of(straight.folder)
+    unfinished = lab.Run(lab.Settings(**SETTINGS, iterations=9, k_S=5), tmp_path)
+    next(computed := unfinished.steps())
+    with pytest.raises(lab.RequestError, match="another process"):
+        unfinished.drop_checkpoint()
+    computed.close()
+    unfinished.drop_checkpoint()
+    assert (unfinished.folder / "checkpoint.pt").is_file()
+
+
 def test_asking_for_no_more_than_is_stored_returns_at_once(tmp_path, monkeypatch):
     run = advance(tmp_path, 8)
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}

@@ -256,10 +256,12 @@ def tiny():
 
 
 def test_a_loss_a_network_and_a_judge_of_ones_own(tmp_path, sweep):
-    """From a file beside the sweep's, on two workers; its hash is in the manifest and in every PNG."""
+    """From a file beside the sweep's, on two workers; its hash is in the manifest and in every PNG. No checkpoint is
+    kept, since the sweep asks for none.
+    """
     (tmp_path / "mine.py").write_text(MINE)
     file = write_sweep(tmp_path, style_loss="mine.py:means", network="mine.py:tiny", iterations=3)
-    content = yaml.safe_load(file.read_text()) | {"evaluate": ["ssim", "mine.py:darker"]}
+    content = yaml.safe_load(file.read_text()) | {"evaluate": ["ssim", "mine.py:darker"], "checkpoints": False}
     file.write_text(yaml.safe_dump(content))
     computed = sweep(file)
     assert computed.wait() == 0, computed.said
@@ -271,6 +273,7 @@ def test_a_loss_a_network_and_a_judge_of_ones_own(tmp_path, sweep):
         assert {run.manifest["sha256"][name] for name in ("style_loss", "network")} == {digest}
         pictures = list(run.folder.rglob("*.png"))
         assert pictures and all(digest in Image.open(png).info["nstlab-code"] for png in pictures)
+        assert run.complete and not list(run.folder.glob("checkpoint*"))
 
 
 def test_two_commands_on_one_sweep(tmp_path, sweep):

@@ -621,5 +621,6 @@ def test_what_is_wrong_with_replicates(write):
     both = faults_of(write(replicate={"pairs": pictures}, grid={"style": ["ink", "waves"]}))
     assert both == ["style is in both `replicate:` and `grid:`"]
     assert "--set seed" in faults_of(write(replicate={"seed": [1]}), given={"seed": "3"})[0]
+    assert "`checkpoints:` must be" in faults_of(write(checkpoints="no"))[0]
     points = faults_of(write(grid=None, points=[{"seed": 1}], replicate={"seed": [1]}))
     assert points == ["`points:` set what `replicate:` varies"]
