@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from nstlab.plots.sweeps import value_label
 from nstlab.plots.transfers import LAYER_COLOURS, plain
 
-PAIRS_COLOUR = "#b5b0a8"
+PAIRS_COLOUR, TOGETHER_COLOUR = "#b5b0a8", "#6f6a62"
 
 
 def effects(
@@ -47,7 +47,7 @@ def effects(
     bars = right.subplots()
     places = np.arange(len(variance))[::-1]
     named = dict(zip(factors, _colours(len(factors)), strict=True))
-    colours = [named.get(term, PAIRS_COLOUR) for term in variance["term"]]
+    colours = [*(named.get(term, TOGETHER_COLOUR) for term in variance["term"][:-1]), PAIRS_COLOUR]
     bars.barh(places, 100 * variance["share"], color=colours, height=0.6)
     for place, share in zip(places, variance["share"], strict=True):
         bars.annotate(f"{share:.0%}", (100 * share, place), (4, 0), textcoords="offset points", va="center", fontsize=9)

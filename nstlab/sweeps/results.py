@@ -1,9 +1,11 @@
 """notebooks/results/: small tables and pictures of sweeps for notebooks to read, so that no reader has to wait.
 
-<name>.csv   one row per point: what varies, the losses, the evaluation, the cost; no times of day, no paths.
-             With `store_at: [20, 200]` in the sweep's file, one row for each of these iterations of each point
+<name>.csv   one row per point: what varies, the losses, the evaluation, the cost, the run's id (which stands for its
+             settings and the bytes of its pictures and weights); no times of day, no paths. With `store_at: [20, 200]`
+             in the sweep's file, one row for each of these iterations of each point
 <name>.jpg   each row's picture, in the table's order, row by row, in a grid of equal tiles (each at its top left)
-`nstlab sweep <name> --threads 1 --store` writes both.
+<name>.yaml  the sweep as it was run: with which versions, how many threads, the SHA-256 of its notebook
+`nstlab sweep <name> --threads 1 --store` writes all three. Tables from before December 2026 have no ids and no .yaml.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from PIL import Image
 
 from nstlab.errors import RequestError
 from nstlab.images import load_image, to_pixels
-from nstlab.storage import home, write_whole
+from nstlab.storage import home, read_regular, write_whole
 from nstlab.sweeps.outcome import Outcome
 
 COLUMNS = 7  # tiles per row
@@ -26,7 +28,7 @@ QUALITY = 90  # of the JPEG
 
 
 def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
-    """Write a finished sweep's table and pictures to `folder` (None: notebooks/results/); returns the paths.
+    """Write a finished sweep's table, pictures and making to `folder` (None: notebooks/results/); returns the paths.
 
     Numbers have six significant digits. Only `seconds` depends on the machine, apart from rounding. Raises
     RequestError if a point has no picture.
@@ -45,7 +47,7 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     if len(set(shapes)) > 1:
         table = table.assign(height=[height for height, _ in shapes], width=[width for _, width in shapes])
         wanted += ["height", "width"]
-    table[wanted].to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
+    table[[*wanted, "run"]].to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
     height, width = (max(sides) for sides in zip(*shapes, strict=True))
     sheet = np.full((-(-len(images) // COLUMNS) * height, COLUMNS * width, 3), 255, dtype=np.uint8)
     for k, image in enumerate(images):
@@ -54,10 +56,11 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
         sheet[row * height :, column * width :][: pixels.shape[0], : pixels.shape[1]] = pixels
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
-    paths = [folder / f"{outcome.name}.csv", folder / f"{outcome.name}.jpg"]
-    for path, data in zip(paths, (text.getvalue().encode(), buffer.getvalue()), strict=True):
-        write_whole(path, data)
-    return paths
+    parts = {"csv": text.getvalue().encode(), "jpg": buffer.getvalue()}
+    parts["yaml"] = read_regular(outcome.folder / "sweep.yaml")
+    for ending, data in parts.items():
+        write_whole(folder / f"{outcome.name}.{ending}", data)
+    return [folder / f"{outcome.name}.{ending}" for ending in parts]
 
 
 def _on_the_way(outcome: Outcome) -> tuple[pd.DataFrame, list[torch.Tensor]]:

@@ -155,6 +155,7 @@ def test_notebooks_use_the_words_of_settings():
         "lbfgs_rates",
         "histories",
         "sweep",
+        "measure",
         "same",
         "removed",
         "groups",

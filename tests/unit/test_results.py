@@ -1,10 +1,13 @@
 """The results that notebooks read: each is of a sweep that comes with the project, and shows what is said of it."""
 
+import random
 from itertools import combinations, pairwise
 
 import pandas as pd
 import pytest
+import yaml
 
+import nstlab as lab
 from nstlab import sweeps
 from nstlab.metrics import distances, rmse
 from nstlab.storage import home
@@ -12,6 +15,8 @@ from nstlab.sweeps.outcome import cell
 
 FOLDER = home() / "notebooks" / "results"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.csv"))
+TRACED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+ROUNDING = 0.01
 
 
 def same(stored, asked) -> bool:
@@ -23,8 +28,31 @@ def same(stored, asked) -> bool:
 
 def test_all_results_together_are_small():
     files = [path for path in FOLDER.iterdir() if path.is_file()]
-    assert {path.name for path in files} == {f"{name}{end}" for name in NAMES for end in (".csv", ".jpg")}
-    assert sum(path.stat().st_size for path in files) < 3_000_000
+    wanted = {f"{name}.{end}" for name in NAMES for end in ("csv", "jpg")} | {f"{name}.yaml" for name in TRACED}
+    assert {path.name for path in files} == wanted
+    assert sum(path.stat().st_size for path in files) < 6_000_000
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_results_say_what_made_them(name, tmp_path):
+    """Each row's run is the one that the sweep's file gives here: the same settings, pictures and weights, by hash."""
+    plan, (table, _) = sweeps.make_plan(name, out=tmp_path), sweeps.stored_results(name)
+    assert list(table["run"]) == [point.run.id for point in plan.points for _ in plan.content.get("store_at", [None])]
+    made_with = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["made_with"]
+    assert {"nstlab", "torch", "papermill", "dask", "python", "threads"} <= set(made_with)
+    assert len(made_with["notebook_sha256"]) == 64
+
+
+def test_a_row_can_be_made_again(tmp_path):
+    """With Adam at a small rate, where rounding grows little: within ROUNDING, on any processor."""
+    table, pictures = sweeps.stored_results("optimiser")
+    calm = table[(table["optimizer"] == "adam") & (table["learning_rate"] == 1)]
+    number = random.Random(0).choice(list(calm.index))
+    point = sweeps.make_plan("optimiser", out=tmp_path).points[number]
+    run = lab.Run(point.settings, tmp_path).advance(progress=False)
+    for term in ("content", "style"):
+        assert run.history[term].iloc[-1] == pytest.approx(table.loc[number, f"loss_{term}"], rel=ROUNDING)
+    assert rmse(run.result, pictures[number]) < 12  # grey levels, of which JPEG makes about eight in a picture so rough
 
 
 @pytest.mark.parametrize("name", NAMES)

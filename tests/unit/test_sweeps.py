@@ -576,8 +576,11 @@ def test_a_sweep_is_repeated_with_other_pictures_and_seeds(write, tmp_path):
     row = outcome.table.iloc[0]
     assert outcome.elsewhere(row)[["k_S", "init"]].drop_duplicates().values.tolist() == [[10, "white"]]
     assert len(outcome.elsewhere(row)) == 5 and one.elsewhere(row).empty
-    stored, _ = sweeps.store_results(outcome, tmp_path)
-    assert list(pd.read_csv(stored))[:5] == ["k_S", "init", "content", "style", "seed"]
+    stored, _, making = sweeps.store_results(outcome, tmp_path)
+    table = pd.read_csv(stored)
+    assert list(table)[:5] == ["k_S", "init", "content", "style", "seed"]
+    assert list(table["run"]) == [point.run.id for point in plan.points]
+    assert yaml.safe_load(making.read_text())["made_with"]["replicates"] == plan.replicates
 
 
 def test_the_sheet_shows_one_replicate_and_names_the_others(write, tmp_path):
