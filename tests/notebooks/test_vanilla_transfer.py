@@ -37,6 +37,12 @@ def test_with_an_unusual_picture_and_every_kind_of_parameter(tmp_path, monkeypat
     assert again.folder == run.folder
 
 
+def test_from_a_flat_picture(tmp_path):
+    """In which all maxima of a pooling tie: its checks must not depend on which one is taken."""
+    values = {"content": "chelsea", "style": "waves", "size": 96, "iterations": 2, "init": "black"}
+    assert run_notebook(NOTEBOOK, values, tmp_path, progress=False).complete
+
+
 def test_the_command_line_goes_through_it_with_settings_that_agree_together(tmp_path, monkeypatch, capsys):
     """`nstlab run --notebook`, with one part of the settings from a run.json and the other as text."""
     source = tmp_path / "run.json"
