@@ -60,7 +60,7 @@ PARTS = {
     "Begin": ["00"],
     "The network": ["01", "02", "03"],
     "The transfer": ["04", "05", "06", "07"],
-    "Further": ["08", "09", "10", "11", "12", "13"],
+    "Further": ["08", "09", "10", "11", "12", "13", "14"],
 }
 PAGES = ("your_own.md", "glossary.md", "further_reading.md", "README.md")
 

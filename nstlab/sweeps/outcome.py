@@ -285,9 +285,8 @@ def write_as_run(plan: Plan, resources: dict[str, Any]) -> None:
     """
     settings = plan.points[0].settings.model_dump(mode="json")
     fixed = {name: settings.get(name, value) for name, value in plan.content["fixed"].items()}
-    kept = {
-        key: plan.content[key] for key in ("evaluate", "store_at", "grid", "points", "replicate") if key in plan.content
-    }
+    asked = ("evaluate", "store_at", "checkpoints", "grid", "points", "replicate")
+    kept = {key: plan.content[key] for key in asked if key in plan.content}
     made_with = {
         **{package: version(package) for package in ("nstlab", "torch", "papermill", "dask")},
         "python": platform.python_version(),

@@ -308,7 +308,7 @@ def _replicate_faults(content: dict[str, Any]) -> list[str]:
     if not isinstance(given, dict) or not given:
         return ["`replicate:` needs `pairs: [[CONTENT, STYLE], ...]`, `seed: [0, 1, ...]`, or both"]
     faults += [f"replicate: {unknown('key', name, REPLICATES)}" for name in given if name not in REPLICATES]
-    for name in set(given) & set(REPLICATES):
+    for name in (name for name in REPLICATES if name in given):
         if not isinstance(given[name], list) or not given[name]:
             faults.append(f"replicate: {name} needs a list of at least one value")
         elif name == "pairs" and not all(isinstance(pair, list) and len(pair) == 2 for pair in given[name]):
@@ -317,10 +317,8 @@ def _replicate_faults(content: dict[str, Any]) -> list[str]:
     for key in ("fixed", "grid"):
         held = content.get(key)
         faults += [f"{name} is in both `replicate:` and `{key}:`" for name in held or () if name in varied]
-    points = content.get("points")
-    if isinstance(points, list) and any(
-        name in point for point in points if isinstance(point, dict) for name in varied
-    ):
+    points = content.get("points") if isinstance(content.get("points"), list) else []
+    if varied & {name for point in points if isinstance(point, dict) for name in point}:
         faults.append("`points:` set what `replicate:` varies")
     return faults
 

@@ -1,4 +1,4 @@
-"""Notebooks 00 to 03, 05 to 09 and 11 to 13 run from a fresh kernel with small parameters; all are one course."""
+"""Notebooks 00 to 03, 05 to 09 and 11 to 14 run from a fresh kernel with small parameters; all are one course."""
 
 import re
 
@@ -33,6 +33,7 @@ SMALL = {
     "11": {"size": 48, "iterations": 2, "strengths": [0.0, 30000.0]},
     "12": {"size": 48, "iterations": 2},
     "13": {"size": 48, "iterations": 2, "groups": 3},
+    "14": {},
 }
 FIGURES = {
     "00": 4,
@@ -46,7 +47,8 @@ FIGURES = {
     "09": 6,
     "11": 14,
     "12": 6,
-    "13": 12,
+    "13": 14,
+    "14": 6,
 }
 
 

@@ -562,7 +562,7 @@ def ran(plan) -> sweeps.Outcome:
 
 def test_a_sweep_is_repeated_with_other_pictures_and_seeds(write, tmp_path):
     """All of one replicate come before the next; what is replicated is no axis, in the file as it was run neither."""
-    plan = sweeps.make_plan(write(replicate=REPLICATED), out=tmp_path)
+    plan = sweeps.make_plan(write(replicate=REPLICATED, checkpoints=False), out=tmp_path)
     assert len(plan.points) == 36 and len({point.run.id for point in plan.points}) == 36
     assert list(plan.axes) == ["k_S", "init"] and plan.replicates["style"] == ["swirl", "ink", "waves"]
     assert plan.points[6].label == "k_S=10 init=white content=astronaut style=swirl seed=1"
@@ -570,6 +570,7 @@ def test_a_sweep_is_repeated_with_other_pictures_and_seeds(write, tmp_path):
     outcome = ran(plan)
     again = sweeps.make_plan(plan.folder / "sweep.yaml", out=tmp_path)
     assert [point.run.id for point in again.points] == [point.run.id for point in plan.points]
+    assert again.content["checkpoints"] is False
     assert (outcome.axes, outcome.replicates) == (plan.axes, plan.replicates)
     one = outcome.one_replicate()
     assert len(one.table) == 6 and set(one.table["content"]) == {"astronaut"} and one.one_replicate() is one
