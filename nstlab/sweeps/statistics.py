@@ -226,7 +226,7 @@ def interval(values: pd.Series) -> tuple[float, float]:
     numbers = values.to_numpy(float)
     if len(numbers) < 3:
         return float("nan"), float("nan")
-    if np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
+    if _alike(numbers):
         return float(numbers[0]), float(numbers[0])
     draw = np.random.default_rng(0)
     found = stats.bootstrap((numbers,), np.mean, n_resamples=DRAWS, confidence_level=LEVEL, rng=draw, method="BCa")
@@ -238,9 +238,14 @@ def _chance(apart: pd.Series) -> float:
     numbers = apart.to_numpy(float)
     if len(numbers) < 2:
         return float("nan")
-    if np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
+    if _alike(numbers):
         return float(not numbers.any())  # the same in all pairs, which leaves nothing to chance
     return float(stats.ttest_1samp(numbers, 0).pvalue)
+
+
+def _alike(numbers: np.ndarray) -> bool:
+    """Whether all numbers are the same but for rounding."""
+    return bool(np.ptp(numbers) <= 1e-12 * np.abs(numbers).max())
 
 
 def _with_ties(values: np.ndarray, tie: float) -> np.ndarray:
