@@ -13,13 +13,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.formula.api import ols
-from statsmodels.stats.anova import AnovaRM, anova_lm
-from statsmodels.stats.multitest import multipletests
 
 from nstlab.errors import RequestError
 
@@ -131,10 +128,12 @@ class Study:
         paired t-test, corrected by Holm's method for the number of comparisons; noise: the difference that seeds alone
         make at this rate (NaN: not known); stands_out: p is small enough and the difference larger than noise.
         """
+        from statsmodels.stats.multitest import multipletests  # like scipy.stats, most of a second to load
+
         by = self.by(factor)
         seeds = self.runs.groupby(["pair", *self.factors])["seed"].nunique().min()
         averaged = len(by) * max(int(seeds), 1) * self.cells.shape[1] / by.shape[1]
-        noise = self.noise * np.sqrt(2 / averaged) * stats.norm.ppf(0.5 + LEVEL / 2)
+        noise = self.noise * np.sqrt(2 / averaged) * NormalDist().inv_cdf(0.5 + LEVEL / 2)
         rows = []
         for a, b in itertools.combinations(by, 2):
             apart = by[b] - by[a]
@@ -155,6 +154,9 @@ class Study:
         that a factor counts only if pairs agree on it; it takes differences between levels to vary alike from pair to
         pair. NaN for one pair. The last term is what depends on the pair.
         """
+        from statsmodels.formula.api import ols
+        from statsmodels.stats.anova import AnovaRM, anova_lm
+
         plain = {name: f"f{number}" for number, name in enumerate(self.factors)}
         long = self.cells.rename_axis(columns=plain).stack(list(plain.values())).rename("y").reset_index()
         long = long.astype({name: str for name in plain.values()})
@@ -223,24 +225,28 @@ def pairs_for(levels: int) -> int:
 
 def interval(values: pd.Series) -> tuple[float, float]:
     """A bootstrap interval of the mean, LEVEL wide; NaN for fewer than three values."""
+    from scipy.stats import bootstrap
+
     numbers = values.to_numpy(float)
     if len(numbers) < 3:
         return float("nan"), float("nan")
     if _alike(numbers):
         return float(numbers[0]), float(numbers[0])
     draw = np.random.default_rng(0)
-    found = stats.bootstrap((numbers,), np.mean, n_resamples=DRAWS, confidence_level=LEVEL, rng=draw, method="BCa")
+    found = bootstrap((numbers,), np.mean, n_resamples=DRAWS, confidence_level=LEVEL, rng=draw, method="BCa")
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _chance(apart: pd.Series) -> float:
     """How likely so large a mean is if there is no difference: a paired t-test; NaN for fewer than two pairs."""
+    from scipy.stats import ttest_1samp
+
     numbers = apart.to_numpy(float)
     if len(numbers) < 2:
         return float("nan")
     if _alike(numbers):
         return float(not numbers.any())  # the same in all pairs, which leaves nothing to chance
-    return float(stats.ttest_1samp(numbers, 0).pvalue)
+    return float(ttest_1samp(numbers, 0).pvalue)
 
 
 def _alike(numbers: np.ndarray) -> bool:
@@ -253,5 +259,5 @@ def _with_ties(values: np.ndarray, tie: float) -> np.ndarray:
     order = np.argsort(values, kind="stable")
     groups = np.concatenate([[0], np.cumsum(np.diff(values[order]) > tie)])
     ranks = np.empty(len(values))
-    ranks[order] = stats.rankdata(groups)
+    ranks[order] = pd.Series(groups).rank()
     return ranks
