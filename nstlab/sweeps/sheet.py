@@ -139,8 +139,8 @@ def _elsewhere(outcome: Outcome, row: pd.Series, beside: Path | None) -> str:
     for _, other in outcome.elsewhere(row).iterrows():
         name = html.escape(", ".join(_value(other[name]) for name in outcome.replicates))
         found = _rounded(other["loss_style"]) if other["state"] == "done" else html.escape(other["state"])
-        said.append(f"{_link(outcome, other['picture'], name, beside) or name}: {found}")
-    return f"<p>Style loss elsewhere: {'; '.join(said)}</p>" if said else ""
+        said.append(f"<span>{_link(outcome, other['picture'], name, beside) or name}: {found}</span>")
+    return f"<p>Style loss elsewhere: {''.join(said)}</p>" if said else ""
 
 
 def _command(outcome: Outcome, row: pd.Series) -> str:
