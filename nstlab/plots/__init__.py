@@ -40,7 +40,7 @@ from nstlab.plots.reduction import (
     tiles,
     tolerance,
 )
-from nstlab.plots.statistics import effects
+from nstlab.plots.statistics import effects, with_intervals
 from nstlab.plots.sweeps import (
     clusters,
     knob_sensitivity,

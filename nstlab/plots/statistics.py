@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from nstlab.plots.sweeps import value_label
 from nstlab.plots.transfers import LAYER_COLOURS, plain
@@ -57,6 +59,55 @@ def effects(
     bars.spines[["top", "right"]].set_visible(False)
     figure.suptitle(plain(title), fontsize=11)
     return figure
+
+
+def with_intervals(
+    table: pd.DataFrame, xlabel: str, ylabel: str, title: str = "", at: float = 0, log: bool = False
+) -> Figure:
+    """Lines with their intervals as bands, each named at its end.
+
+    table: columns line (its name), x, mean, low, high; at: the height that a dotted line marks; log: y in powers of
+    ten, for factors.
+    """
+    figure, axis = plt.subplots(figsize=(8.6, 4.2), layout="constrained")
+    axis.axhline(at, color="#888888", linewidth=1, linestyle=":")
+    ends = []
+    lines = list(table.groupby("line", sort=False))
+    for (name, rows), colour in zip(lines, _colours(len(lines)), strict=True):
+        axis.fill_between(rows["x"], rows["low"], rows["high"], color=colour, alpha=0.16, linewidth=0)
+        axis.plot(rows["x"], rows["mean"], "o-" if len(rows) < 12 else "-", color=colour, markersize=5, linewidth=2)
+        ends.append((rows["x"].iloc[-1], rows["mean"].iloc[-1], str(name), colour))
+    if log:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(lambda value, place: f"{value:g}")
+        axis.yaxis.set_minor_formatter(lambda value, place: "")
+    axis.set(xlabel=plain(xlabel), ylabel=plain(ylabel))
+    axis.set_title(plain(title), fontsize=11)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.draw_without_rendering()  # heights in pixels are known from here on
+    places = [axis.transData.transform(end[:2])[1] for end in ends]
+    for (x, y, name, colour), own, place in zip(ends, places, _apart(places, 16), strict=True):
+        away = (place - own) * 72 / figure.dpi
+        named = {"color": colour, "va": "center", "fontsize": 9, "annotation_clip": False}
+        axis.annotate(plain(name), (x, y), (8, away), textcoords="offset points", **named)
+    return figure
+
+
+def _apart(places: Sequence[float], least: float) -> list[float]:
+    """Heights as near to these as they can be that stand at least so far apart, in the same order from below.
+
+    >>> _apart([10, 0, 12], 5)
+    [8.5, 0.0, 13.5]
+    """
+    from scipy.optimize import isotonic_regression  # most of a second to load
+
+    order = np.argsort(places, kind="stable")
+    steps = np.arange(len(places)) * least
+    level = isotonic_regression(np.asarray(places, float)[order] - steps).x + steps
+    moved = np.empty(len(places))
+    moved[order] = level
+    return moved.tolist()
 
 
 def _colours(count: int) -> list[str]:

@@ -71,17 +71,17 @@ class _Exporter(HTMLExporter):
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
-def as_html(book: nbformat.NotebookNode) -> str:
+def as_html(book: nbformat.NotebookNode, code: bool = True) -> str:
     """An executed notebook as one self-contained page; its title is `metadata.title`, if there is one.
 
-    Formulas are MathML, code is folded, the answers of exercises are left out, and a link to another notebook is its
-    text. A figure's alternative text is its output's `metadata["image/png"]["alt"]`. Raises RequestError if the page
-    would need a network.
+    Formulas are MathML, code is folded (or left out: code=False), the answers of exercises are left out, and a link to
+    another notebook is its text. A figure's alternative text is its output's `metadata["image/png"]["alt"]`. Raises
+    RequestError if the page would need a network.
     """
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK_TO_A_NOTEBOOK.sub(r"\1", ANSWERS.sub("", cell.source))
-    exporter = _Exporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = _Exporter(exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
     for name in ("mathjax_url", "require_js_url", "jquery_url"):  # each would be fetched when the page opens
         setattr(exporter, name, "")
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # or it complains about pictures without alternative text

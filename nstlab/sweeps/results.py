@@ -4,8 +4,9 @@
              settings and the bytes of its pictures and weights); no times of day, no paths. With `store_at: [20, 200]`
              in the sweep's file, one row for each of these iterations of each point
 <name>.jpg   each row's picture, in the table's order, row by row, in a grid of equal tiles (each at its top left)
+<name>.history.csv  with `store_at`: the losses of every iteration of each run
 <name>.yaml  the sweep as it was run: with which versions, how many threads, the SHA-256 of its notebook
-`nstlab sweep <name> --threads 1 --store` writes all three. Tables from before December 2026 have no ids and no .yaml.
+`nstlab sweep <name> --threads 1 --store` writes them all. Tables from before December 2026 have no ids and no .yaml.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     Image.fromarray(sheet).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
     parts = {"csv": text.getvalue().encode(), "jpg": buffer.getvalue()}
     parts["yaml"] = read_regular(outcome.folder / "sweep.yaml")
+    if at:
+        parts["history.csv"] = _histories(outcome).encode()
     for ending, data in parts.items():
         write_whole(folder / f"{outcome.name}.{ending}", data)
     return [folder / f"{outcome.name}.{ending}" for ending in parts]
@@ -78,6 +81,25 @@ def _on_the_way(outcome: Outcome) -> tuple[pd.DataFrame, list[torch.Tensor]]:
             there = {"iteration": iteration, "seconds": history.loc[iteration, "seconds"]}
             rows.append(row.to_dict() | losses.loc[iteration].to_dict() | there)
     return pd.DataFrame(rows), images
+
+
+def _histories(outcome: Outcome) -> str:
+    """The losses of every iteration of every run as CSV: run, iteration, total, content, style."""
+    runs = [outcome.run(row) for _, row in outcome.table.iterrows()]
+    histories = [run.history[["iteration", "total", "content", "style"]].assign(run=run.id) for run in runs]
+    table = pd.concat(histories)[["run", "iteration", "total", "content", "style"]]
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def stored_history(name: str) -> pd.DataFrame:
+    """The losses of every iteration of a stored sweep's runs: run (its id), iteration, total, content, style.
+
+    Raises RequestError if there are none.
+    """
+    path = home() / "notebooks" / "results" / f"{name}.history.csv"
+    if not path.is_file():
+        raise RequestError(f"no losses of {name} at {path}: `nstlab sweep {name} --store` of one with `store_at:`")
+    return pd.read_csv(path)
 
 
 def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:

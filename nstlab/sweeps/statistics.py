@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -121,12 +122,27 @@ class Study:
                 rows.append({"factor": factor, "level": level, "mean": by[level].mean(), **effect})
         return pd.DataFrame(rows)
 
+    def change(self, factor: str, a: Any, b: Any) -> dict[str, Any]:
+        """From level a to level b of a factor within pairs, asked by itself: one row of `comparisons`, uncorrected.
+
+        Keys a, b; difference (b - a), low, high: as in `effects`; wins: in how many pairs b is larger; p: of a paired
+        t-test; pairs: how many there are. Raises RequestError for a level that is not there.
+        """
+        by = self.by(factor)
+        for level in (a, b):
+            if level not in by:
+                raise RequestError(f"{factor} has no level {level}; it has {', '.join(map(str, by))}")
+        apart = by[b] - by[a]
+        low, high = interval(apart)
+        found = {"difference": apart.mean(), "low": low, "high": high, "wins": int((apart > 0).sum())}
+        return {"a": a, "b": b, **found, "p": _chance(apart), "pairs": len(apart)}
+
     def comparisons(self, factor: str) -> pd.DataFrame:
         """Each two levels of a factor, compared within pairs; one row for each two.
 
-        Columns a, b; difference (b - a), low, high: as in `effects`; wins: in how many pairs b is larger; p: of a
-        paired t-test, corrected by Holm's method for the number of comparisons; noise: the difference that seeds alone
-        make at this rate (NaN: not known); stands_out: p is small enough and the difference larger than noise.
+        Columns as the keys of `change`, with p corrected by Holm's method for the number of comparisons; noise: the
+        difference that seeds alone make at this rate (NaN: not known); stands_out: p is small enough and the
+        difference larger than noise.
         """
         from statsmodels.stats.multitest import multipletests  # like scipy.stats, most of a second to load
 
@@ -134,14 +150,9 @@ class Study:
         seeds = self.runs.groupby(["pair", *self.factors])["seed"].nunique().min()
         averaged = len(by) * max(int(seeds), 1) * self.cells.shape[1] / by.shape[1]
         noise = self.noise * np.sqrt(2 / averaged) * NormalDist().inv_cdf(0.5 + LEVEL / 2)
-        rows = []
-        for a, b in itertools.combinations(by, 2):
-            apart = by[b] - by[a]
-            low, high = interval(apart)
-            wins = int((apart > 0).sum())
-            change = {"difference": apart.mean(), "low": low, "high": high, "wins": wins, "p": _chance(apart)}
-            rows.append({"a": a, "b": b, **change, "noise": noise})
-        table = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "wins", "p", "noise"])
+        rows = [self.change(factor, a, b) for a, b in itertools.combinations(by, 2)]
+        columns = ["a", "b", "difference", "low", "high", "wins", "p", "pairs"]
+        table = pd.DataFrame(rows, columns=columns).assign(noise=noise)
         if len(table):
             table["p"] = multipletests(table["p"], 1 - LEVEL, "holm")[1]
         heard = ~(table["difference"].abs() <= table["noise"])  # NaN: not known, so no reason to doubt
@@ -210,6 +221,21 @@ class Study:
         if self.missing:
             said.append(f"Not counted, for want of a combination: {'; '.join(self.missing)}.")
         return said
+
+
+def as_factor(change: Mapping[str, Any]) -> str:
+    """A change of a logarithm, as from `Study.change`, in words: the factor, its interval, the pairs that agree.
+
+    >>> as_factor({"difference": 0.301, "low": 0.2, "high": 0.4, "wins": 5, "pairs": 6})
+    '2.00 times (95 %: 1.58 to 2.51; 5 of 6 pairs)'
+    """
+    factor, low, high = (10 ** change[name] for name in ("difference", "low", "high"))
+    return f"{factor:.2f} times (95 %: {low:.2f} to {high:.2f}; {agreeing(change)} of {change['pairs']} pairs)"
+
+
+def agreeing(change: Mapping[str, Any]) -> int:
+    """In how many pairs a change, as from `Study.change`, has the direction of its mean."""
+    return change["wins"] if change["difference"] > 0 else change["pairs"] - change["wins"]
 
 
 def pairs_for(levels: int) -> int:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nstlab.errors import RequestError
-from nstlab.sweeps import Study, stored_results
+from nstlab.sweeps import Study, as_factor, stored_results
 from nstlab.sweeps.statistics import interval, pairs_for
 
 OPTIMISER, COLOUR = {"adam": -1.0, "lbfgs": 0.0, "sgd": 1.0}, {"a": 0.0, "b": 0.0}
@@ -123,3 +123,14 @@ def test_intervals_of_few_and_of_equal_numbers():
     low, high = interval(pd.Series([1.0, 2.0, 3.0, 4.0, 8.0]))
     assert 1 <= low < 3.6 < high <= 8
     assert pairs_for(2) == 6
+
+
+def test_one_change_is_a_row_of_all_comparisons_but_for_the_correction():
+    asked = study(1).change("optimiser", "adam", "sgd")
+    rows = study(1).comparisons("optimiser").set_index(["a", "b"])
+    row = rows.loc[("adam", "sgd")]
+    assert asked["difference"] == row["difference"] == pytest.approx(2, abs=0.8)
+    assert (asked["wins"], asked["pairs"]) == (row["wins"], row["pairs"]) == (8, 8) and asked["p"] <= row["p"]
+    assert as_factor(study(1).change("optimiser", "sgd", "adam")).endswith("8 of 8 pairs)")
+    with pytest.raises(RequestError, match="optimiser has no level rmsprop; it has adam, lbfgs, sgd"):
+        study(1).change("optimiser", "adam", "rmsprop")
