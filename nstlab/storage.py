@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -16,6 +17,9 @@ from typing import Any, BinaryIO
 
 MOST_JSON = 1 << 20  # bytes of a run.json or similar: a real one has a few thousand
 DEEPEST = 20  # nested brackets in one; a real one has four
+SHIPPED = Path(__file__).resolve().parent / "shipped"  # in a wheel, setup.py puts notebooks and pictures there
+NOTEBOOKS = ("[0-9]*.ipynb", "*.md", "results/*.*", "sweeps/*.yaml")
+MARK_OF_A_FOLDER = ".nstlab.json"  # in a folder that `nstlab lab` made
 
 
 class Damaged(ValueError):
@@ -27,14 +31,43 @@ class Newer(ValueError):
 
 
 def home() -> Path:
-    """The project's root, with `data/` and `out/`: NSTLAB_HOME, or the folder that contains the package."""
+    """The folder with `notebooks/` and `data/`: that of NSTLAB_HOME; the clone that the package stands in; the folder
+    that `nstlab lab` made and the work is in; or else what came with the package, which is only to be read."""
     chosen = os.environ.get("NSTLAB_HOME")
-    return Path(chosen).absolute() if chosen else Path(__file__).resolve().parents[1]
+    if chosen:
+        return Path(chosen).absolute()
+    shipped = shipped_home()
+    return (_folder_of_work() or shipped) if shipped == SHIPPED else shipped
+
+
+def shipped_home() -> Path:
+    """Where the notebooks and pictures stand that came with the package: the clone around it, or in the package."""
+    clone = SHIPPED.parents[1]
+    return clone if (clone / "notebooks").is_dir() and (clone / "data").is_dir() else SHIPPED
+
+
+def shipped_files(root: Path) -> list[str]:
+    """What comes with nstlab besides its code, as paths from `root`: a clone, or the package's folder for it."""
+    found = [path for pattern in NOTEBOOKS for path in (root / "notebooks").glob(pattern)]
+    with open(root / "data" / "catalogue.csv", encoding="utf-8", newline="") as file:
+        pictures = [row["file"] for row in csv.DictReader(file)]
+    found += [root / "data" / file for file in ("catalogue.csv", *pictures) if ":" not in file]
+    return sorted(path.relative_to(root).as_posix() for path in found)
+
+
+def _folder_of_work() -> Path | None:
+    """The folder made by `nstlab lab` that the current one is, or is in."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        return None
+    return next((folder for folder in (here, *here.parents) if (folder / MARK_OF_A_FOLDER).is_file()), None)
 
 
 def out_folder(out: str | Path | None = None) -> Path:
-    """The folder of runs, absolute: `out`, or the project's out/ for None."""
-    return Path(out).absolute() if out else home() / "out"
+    """The folder of runs, absolute: `out`; for None the out/ of `home`, or of the current folder if that is only to be
+    read."""
+    return Path(out).absolute() if out else (Path.cwd() if home() == SHIPPED else home()) / "out"
 
 
 def _flags(*names: str) -> int:

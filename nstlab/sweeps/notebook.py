@@ -21,7 +21,7 @@ from tqdm import tqdm
 from nstlab.errors import RequestError, RunError, unknown
 from nstlab.runs import Occupied, Run
 from nstlab.settings import OF_NETWORK, Settings
-from nstlab.storage import MOST_JSON, home, parse_json, read_regular, write_whole
+from nstlab.storage import MOST_JSON, SHIPPED, home, out_folder, parse_json, read_regular, write_whole
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -156,8 +156,8 @@ def run_notebook(
     run = Run(settings, out)
     plain = run.settings.model_dump(mode="json")  # lists, not tuples; absolute paths
     given = {name: plain.get(name, value) for name, value in values.items()}
-    if out is not None:
-        given["out"] = str(Path(out).absolute())
+    if out is not None or home() == SHIPPED:  # whose notebooks would not find the current folder
+        given["out"] = str(out_folder(out))
     others = {name: value for name, value in merged.items() if name not in plain and name != "out"}
     with _followed(run, progress):
         execute(notebook, run.folder, given)

@@ -58,7 +58,7 @@ class _Renderer(IPythonRenderer):
 def _formula(tex: str, as_block: bool = False) -> str:
     try:
         return mathml(tex, as_block)
-    except (ValueError, ImportError):  # a reader can still make something of the TeX
+    except ValueError:  # a reader can still make something of the TeX
         return f"<code>{html.escape(tex)}</code>"
 
 
