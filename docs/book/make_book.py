@@ -25,6 +25,7 @@ from nstlab import course
 from nstlab.errors import RequestError, RunError
 from nstlab.storage import home
 from nstlab.sweeps.notebook import execute, notebook_parameters
+from nstlab.widgets import moving
 
 HERE = Path(__file__).resolve().parent
 WIDGET, STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
@@ -152,7 +153,9 @@ def without_dead_links(text: str, there: set[str]) -> str:
 
 
 def stand_in(model: str, state: dict) -> str:
-    """What is shown in a widget's place: the pictures that it holds, and what it would do."""
+    """What is shown in a widget's place: a figure that moves; or the pictures that it holds, and what it would do."""
+    if moving.is_moving(state.get(model, {}).get("state", {})):
+        return moving.as_html(state[model]["state"], moving.saved_sprite(state[model]["buffers"]))
     pictures = "".join(
         f'<img alt="picture in the widget" src="data:image/{kind};base64,{data}"> '
         for kind, data in held_pictures(model, state)

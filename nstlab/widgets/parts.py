@@ -13,7 +13,8 @@ import traitlets as t
 FRONT = Path(__file__).parent / "front"
 
 
-def _front(name: str) -> str:
+def front(name: str) -> str:
+    """The JavaScript of a part, with what the parts share."""
     return "\n".join((FRONT / file).read_text(encoding="utf-8") for file in ("shared.js", f"{name}.js"))
 
 
@@ -60,7 +61,7 @@ class PictureChoice(_ReceivesFiles):
     `on_choice(name)` is called at every click on a tile, also on the one that is chosen already.
     """
 
-    _esm = _front("choice")
+    _esm = front("choice")
     value = t.Unicode().tag(sync=True)
     options = t.List(t.Unicode()).tag(sync=True)
     thumbnails = t.Dict().tag(sync=True)  # name -> data URL
@@ -86,7 +87,7 @@ class LogNumber(_Part):
         if message.get("kind") == "nonsense":
             self.on_refusal(f"{message['text']!r} is no number from 0 up: {self.value:g} stays")
 
-    _esm = _front("number")
+    _esm = front("number")
     value = t.Float(1.0, min=0).tag(sync=True)
     min = t.Float(1e-2).tag(sync=True)
     max = t.Float(1e7).tag(sync=True)
@@ -97,7 +98,7 @@ class LogNumber(_Part):
 class Proportion(_Part):
     """How much the first of two styles counts; `share` is from 0 to 1, `names` are those of both."""
 
-    _esm = _front("proportion")
+    _esm = front("proportion")
     share = t.Float(0.5, min=0, max=1).tag(sync=True)
     names = t.List(t.Unicode()).tag(sync=True)
 
@@ -110,7 +111,7 @@ class Brush(_Part):
     names: those of the styles; note: what is painted, in words.
     """
 
-    _esm = _front("mask")
+    _esm = front("mask")
     picture = t.Bytes(b"").tag(sync=True)
     shape = t.List(t.Int(), [1, 1]).tag(sync=True)
     mask = t.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value), echo_update=False)
@@ -123,7 +124,7 @@ class Brush(_Part):
 class LayerChoice(_Part):
     """Some of a network's layers; `value` lists them in the network's order."""
 
-    _esm = _front("layers")
+    _esm = front("layers")
     value = t.List(t.Unicode()).tag(sync=True)
     options = t.List(t.Unicode()).tag(sync=True)
 
@@ -135,7 +136,7 @@ class Viewer(_ReceivesFiles):
     `on_pin(wanted)` is called when the user pins what is shown, or no longer.
     """
 
-    _esm = _front("viewer")
+    _esm = front("viewer")
     result_picture = t.Bytes(b"").tag(sync=True)
     content_picture = t.Bytes(b"").tag(sync=True)
     style_picture = t.Bytes(b"").tag(sync=True)  # `style` alone has a meaning in ipywidgets
@@ -150,7 +151,7 @@ class Viewer(_ReceivesFiles):
 class Scrubber(_Part):
     """The stored frames; `index` is the one shown, -1 the newest picture."""
 
-    _esm = _front("scrubber")
+    _esm = front("scrubber")
     frames = t.List(t.Int()).tag(sync=True)
     index = t.Int(-1).tag(sync=True)
 
@@ -158,7 +159,7 @@ class Scrubber(_Part):
 class Place(_Part):
     """A picture with boxes drawn on it; `point` is the pixel (row, column) last clicked or reached by arrow keys."""
 
-    _esm = _front("place")
+    _esm = front("place")
     png = t.Bytes().tag(sync=True)
     size = t.List([1, 1]).tag(sync=True)  # rows, columns of the picture
     point = t.List([0, 0]).tag(sync=True)
@@ -175,7 +176,7 @@ class FeatureTable(_Part):
     belong to the one that is chosen, or else to the relu.
     """
 
-    _esm = _front("features")
+    _esm = front("features")
     rows = t.List().tag(sync=True)
     heads = t.List(t.Unicode(), ["", "", ""]).tag(sync=True)  # of the columns
     chosen = t.List(["", 0]).tag(sync=True)
@@ -185,7 +186,7 @@ class FeatureTable(_Part):
 class TextToTake(_Part):
     """A text with a button that copies it; with a file name in `file`, also one that saves it."""
 
-    _esm = _front("text")
+    _esm = front("text")
     value = t.Unicode("").tag(sync=True)
     file = t.Unicode("").tag(sync=True)
 

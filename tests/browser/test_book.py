@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.conftest import ROOT, SCREENSHOTS
 
@@ -76,6 +77,24 @@ def test_widgets_have_a_static_picture_in_their_place(open_page):
     page = open_page("02_activations_layer_by_layer.html")
     assert page.locator(".nst-stand-in").count() == 2  # the slider's page and the explorer
     assert loaded(page, ".nst-stand-in img") >= 1
+
+
+def test_a_figure_moves(open_page):
+    """Notebook 02's picture to click on; its still is hidden."""
+    page = open_page("02_activations_layer_by_layer.html", 400)
+    picture = page.locator(".nst-moving canvas").first
+    before = page.locator(".nst-moving .nst-said").inner_text()
+    picture.focus()
+    page.keyboard.press("ArrowUp")
+    assert page.locator(".nst-moving .nst-said").inner_text() != before
+    assert page.locator(".nst-moving td").count() == 15 and not page.locator(".nst-sprite").is_visible()
+
+
+@pytest.mark.parametrize("name", ["index", *PAGES])
+def test_everybody_can_read_it(open_page, name):
+    """Contrast, names and roles, by axe-core: nothing serious."""
+    found = Axe().run(open_page(f"{name}.html")).response["violations"]
+    assert not [fault for fault in found if fault["impact"] in ("serious", "critical")], found
 
 
 def test_search_finds_a_word_from_a_file(open_page):
