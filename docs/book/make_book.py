@@ -129,6 +129,9 @@ def ready_for_print(book: nbformat.NotebookNode, there: set[str]) -> nbformat.No
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             cell.outputs = printed_once(cell.outputs)
+            seen = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.outputs]
+            if any(seen):
+                cell.metadata["mystnb"] = {"image": {"alt": " ".join(filter(None, seen))}}
     return book
 
 

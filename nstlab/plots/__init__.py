@@ -1,5 +1,6 @@
 """Records in, matplotlib figures out; nothing is computed here."""
 
+from nstlab.plots.alternative import described, draws, in_words
 from nstlab.plots.control import borders, captioned_rows, lines, masks
 from nstlab.plots.courses import bars, by_layer, drift, film_strips, over_iterations, picture_table
 from nstlab.plots.dissection import favourites, gradient_shares, reconstruction_quality, reconstructions
@@ -52,3 +53,7 @@ from nstlab.plots.sweeps import (
     value_label,
 )
 from nstlab.plots.transfers import LAYER_COLOURS, film_strip, losses, pictures, save_figure, triptych
+
+for _name, _draw in list(globals().items()):
+    if draws(_draw):
+        globals()[_name] = described(_draw)

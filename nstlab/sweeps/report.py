@@ -83,7 +83,8 @@ def about(outcome: Outcome, book: nbformat.NotebookNode) -> nbformat.NotebookNod
             if 'class="nst-sheet"' in data.get("text/html", ""):
                 data["text/html"] = clickable_sheet(outcome, beside=outcome.folder).data
             elif "image/png" in data:
-                output.metadata["image/png"] = {"alt": alternative(outcome, cell)}
+                seen = output.metadata.get("image/png", {}).get("alt", "")
+                output.metadata["image/png"] = {"alt": alternative(outcome, cell, seen)}
     return book
 
 
@@ -108,14 +109,15 @@ def _top(outcome: Outcome, cell: str) -> str:
     )
 
 
-def alternative(outcome: Outcome, cell: nbformat.NotebookNode) -> str:
-    """A text that stands in for a cell's figure: what kind of figure it is, and what the run of the cell printed.
+def alternative(outcome: Outcome, cell: nbformat.NotebookNode, seen: str = "") -> str:
+    """A text that stands in for a cell's figure: what kind of figure it is, and what is to be seen.
 
-    The kind is the first line of the docstring of the function in `nstlab.plots` that draws it.
+    The kind is the first line of the docstring of the function in `nstlab.plots` that draws it; seen: what the figure
+    says of itself, and beside it what the cell printed.
     """
     named = re.findall(r"\bplots\.(\w+)", cell.source)
     drawn = [getattr(plots, name, None) for name in named]
     kinds = [inspect.getdoc(one).splitlines()[0] for one in drawn if inspect.isfunction(one) and inspect.getdoc(one)]
     printed = [" ".join(output.text.split()) for output in cell.outputs if output.get("name") == "stdout"]
     swept = f"Sweep {outcome.name}, {knobs_in_words(outcome.axes)}."
-    return " ".join([*kinds[-1:], *printed, swept])
+    return " ".join(part for part in (*kinds[-1:], seen, *printed, swept) if part)

@@ -57,6 +57,8 @@ def loaded(page, selector: str) -> int:
 def test_a_page_has_its_figures_and_fits(open_page, name, width):
     page = open_page(f"{name}.html", width)
     assert loaded(page, ".cell_output img") >= PAGES[name]
+    said = page.locator(".cell_output img:not(.nst-stand-in img)").evaluate_all("all => all.map(i => i.alt)")
+    assert all(" " in text and "/" not in text.split(" ")[0] for text in said), said
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("math").count() == 0 or page.locator("math").first.bounding_box()["height"] > 5
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,9 @@ def said_by(number, parameters, tmp_path):
         progress_bar=False,
     )
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= FIGURES[number]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(figures) >= FIGURES[number]
+    assert all(" " in figure.metadata["image/png"]["alt"] for figure in figures)
     assert not [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr" and "Warning" in o.text]
     said = "\n".join(o.data["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {}))
     assert "What we saw" in said and not re.search(r"\bnan\b|\{", said)

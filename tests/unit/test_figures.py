@@ -78,3 +78,21 @@ def test_progress_goes_where_a_notebook_does_not_paint_it_pink(monkeypatch):
     kernels = type("OutStream", (), {"__module__": "ipykernel.iostream"})()
     monkeypatch.setattr(sys, "stdout", kernels)
     assert progress_stream() is kernels
+
+
+def test_a_figure_says_what_is_to_be_seen():
+    figure, (left, middle, right) = plt.subplots(1, 3)
+    left.imshow(np.zeros((3, 3)))
+    left.set_title("before $x$")
+    middle.set(xlabel="iteration", ylabel="loss", title="A run")
+    middle.plot([9, 5, np.nan, 1], label="Adam")
+    middle.plot([9, 5, 2], label="_dotted")
+    right.bar(["a", "b", "c"], [1, 30, 2])
+    figure.suptitle("All\nof it")
+    assert plots.in_words(figure) == (
+        "All of it. Pictures: before x. A run: loss against iteration, Adam from 9 to 1. most b (30), least a (1)."
+    )
+    plt.close(figure)
+    assert plots.in_words(plots.pictures({f"picture {k}": torch.zeros(1, 3, 8, 8) for k in range(20)})).endswith(
+        "picture 11 and 8 more."
+    )
