@@ -9,7 +9,7 @@ settings = $(if $(CONTENT),--content "$(CONTENT)") $(if $(STYLE),--style "$(STYL
            $(if $(ITERATIONS),--set iterations=$(ITERATIONS)) $(foreach pair,$(SET),--set $(pair))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run lab test lint attack bench book paper gallery clean-out styles
+.PHONY: help install run lab test lint attack bench book paper class gallery clean-out styles
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ book: install  ## make a web site of all notebooks, out/book/site/index.html (SM
 
 paper: install  ## make an article of notebook 14, out/paper/article.html and, with Chromium, article.pdf
 	$(BIN)/python docs/paper/make_paper.py
+
+class: install  ## make what a teacher hands out, out/class/: a student's and a teacher's edition (ONLY=00,04 RUNS=0)
+	$(BIN)/python docs/class/make_class.py $(if $(ONLY),--only $(ONLY)) $(if $(filter 0,$(RUNS)),--no-runs)
 
 gallery: $(VENV)/installed  ## paint contents x styles on one sheet, docs/gallery.jpg, with the command for each
 	$(BIN)/python docs/make_gallery.py

@@ -31,13 +31,12 @@ class Newer(ValueError):
 
 
 def home() -> Path:
-    """The folder with `notebooks/` and `data/`: that of NSTLAB_HOME; the clone that the package stands in; the folder
-    that `nstlab lab` made and the work is in; or else what came with the package, which is only to be read."""
+    """The folder with `notebooks/` and `data/`: that of NSTLAB_HOME; one that `nstlab lab` made, if the current folder
+    is in it; the clone that the package stands in; or else what came with the package, which is only to be read."""
     chosen = os.environ.get("NSTLAB_HOME")
     if chosen:
         return Path(chosen).absolute()
-    shipped = shipped_home()
-    return (_folder_of_work() or shipped) if shipped == SHIPPED else shipped
+    return _folder_of_work() or shipped_home()
 
 
 def shipped_home() -> Path:

@@ -104,8 +104,10 @@ def test_folders_that_cannot_be_one(tmp_path):
         shipped.put(tmp_path / "file")
 
 
-def test_in_a_clone_the_clone_is_home_wherever_one_is(tmp_path, monkeypatch):
-    ours = home()
-    shipped.put(tmp_path)
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert home() == ours and out_folder() == ours / "out"
+def test_home_is_the_folder_that_the_work_is_in(tmp_path, monkeypatch):
+    clone = home()
+    shipped.put(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work" / "notebooks")
+    assert home() == tmp_path / "work" and out_folder() == tmp_path / "work" / "out"
+    monkeypatch.chdir(tmp_path)
+    assert home() == clone

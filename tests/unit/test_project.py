@@ -40,6 +40,7 @@ ROOMS = [
     "runs",
     "dissect",
     "evaluation",
+    "checks",
     "other_tools",
     "course",
     "plots",
