@@ -9,7 +9,7 @@ settings = $(if $(CONTENT),--content "$(CONTENT)") $(if $(STYLE),--style "$(STYL
            $(if $(ITERATIONS),--set iterations=$(ITERATIONS)) $(foreach pair,$(SET),--set $(pair))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run lab test lint attack bench book paper class gallery clean-out styles
+.PHONY: help install run lab test lint attack bench book paper class app gallery clean-out styles
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ paper: install  ## make an article of notebook 14, out/paper/article.html and, w
 
 class: install  ## make what a teacher hands out, out/class/: a student's and a teacher's edition (ONLY=00,04 RUNS=0)
 	$(BIN)/python docs/class/make_class.py $(if $(ONLY),--only $(ONLY)) $(if $(filter 0,$(RUNS)),--no-runs)
+
+app: install  ## serve the panel to visitors, without code, on this machine (VISITORS=4 SIZE=256 PORT=8866)
+	$(BIN)/python docs/app/serve.py $(if $(VISITORS),--visitors $(VISITORS)) $(if $(SIZE),--size $(SIZE)) $(if $(PORT),--port $(PORT))
 
 gallery: $(VENV)/installed  ## paint contents x styles on one sheet, docs/gallery.jpg, with the command for each
 	$(BIN)/python docs/make_gallery.py

@@ -49,6 +49,7 @@ class Bench(Protocol):
     """What a View needs from its panel."""
 
     controls: dict[str, Any]
+    guest: object | None
     display: Display
     gallery: Gallery
 
@@ -77,23 +78,31 @@ class View:
         self.folds: dict[str, w.ToggleButton] = {}
         bar = _with(w.Box([*self.buttons.values(), self.status]), "nst-bar")
         masks = self._masks(panel.controls["content_masks"])
+        settings, gallery, exports = self._settings(panel), self._gallery(panel), self._exports(panel)
+        self.beyond_guests += [*masks, *exports]
+        if panel.guest:
+            masks, exports = [], []
         middle = _with(w.VBox([panel.display.viewer, panel.display.scrubber, *masks]), "nst-middle")
         side = _with(w.VBox([panel.display.curves, self.identity]), "nst-side")
-        body = _with(w.Box([self._settings(panel.controls), middle, side]), "nst-body")
-        below = _with(w.VBox([*self._gallery(panel), *self._exports(panel)]), "nst-below")
+        body = _with(w.Box([settings, middle, side]), "nst-body")
+        below = _with(w.VBox([*gallery, *exports]), "nst-below")
         style = _with(w.HTML(f"<style>{(FRONT / 'panel.css').read_text(encoding='utf-8')}</style>"), "nst-style")
         self.children = [style, bar, self.progress, self.message, self.trust, self.others, body, below]
 
-    def _settings(self, controls: dict[str, Any]) -> w.Widget:
-        folds = []
+    def _settings(self, panel: Bench) -> w.Widget:
+        controls = panel.controls
+        folds: list[w.Widget] = []
         for family, title in FOLDS.items():
-            names = [name for name in names_where(family=family) if name not in (*IN_SIGHT, "content_masks")]
+            in_sight = (*IN_SIGHT, "colour") if panel.guest else IN_SIGHT
+            names = [name for name in names_where(family=family) if name not in (*in_sight, "content_masks")]
             rows = [controls[name] for name in names if isinstance(controls[name], (LayerChoice, PictureChoice))]
             rows.append(_fields(controls, *(name for name in names if controls[name] not in rows)))
             folds += self._fold(family, title, w.VBox(rows))
         pictures = [controls[name] for name in IN_SIGHT]
         fields = _fields(controls, "size", "iterations")
-        return _with(w.VBox([*pictures, fields, _with(w.VBox(folds), "nst-folds")]), "nst-settings")
+        self.beyond_guests = folds
+        more = controls["colour"] if panel.guest else _with(w.VBox(folds), "nst-folds")
+        return _with(w.VBox([*pictures, fields, more]), "nst-settings")
 
     def _masks(self, control: Any) -> list[w.Widget]:
         """The masks, as large as the picture; their heading says whether there are any."""

@@ -36,6 +36,7 @@ from nstlab.widgets.controls import (
 from nstlab.widgets.display import Display
 from nstlab.widgets.export import AXES, command_line, python_line, shell_line, sweep
 from nstlab.widgets.gallery import Gallery
+from nstlab.widgets.guests import ALLOWED, Guest, close
 from nstlab.widgets.parts import PictureChoice
 from nstlab.widgets.pictures import colour_thumbnails, initial_thumbnails, keep_upload, settings_inside, still
 from nstlab.widgets.styles import FEW
@@ -55,8 +56,9 @@ class Panel(w.VBox):
     A run has its own thread, so other cells can run meanwhile.
     """
 
-    def __init__(self, out: str | Path | None = None) -> None:
+    def __init__(self, out: str | Path | None = None, guest: Guest | None = None) -> None:
         self.out = Path(out).absolute() if out else None
+        self.guest = guest
         self.controls = make_controls()
         self.controls["content_masks"].out = self.out
         self.worker = Worker(self._on_step, self._on_tile, self._on_branch, self._on_state)
@@ -73,6 +75,9 @@ class Panel(w.VBox):
         self.view = View(self)
         super().__init__(self.view.children)
         self.add_class("nst")
+        if guest:
+            self.add_class("nst-guest")
+            close([*(self.controls[name] for name in self.controls if name not in ALLOWED), *self.view.beyond_guests])
         self._connect()
         self._on_settings({"name": "value", "owner": None})
         _PANELS.add(self)
@@ -87,6 +92,8 @@ class Panel(w.VBox):
     def settings(self) -> Settings:
         """What Start computes: what the controls say, and how k_S was changed on the way. Raises RequestError."""
         settings, branch = read(self.controls), self._branch
+        if self.guest:
+            self.guest.check_all(settings, self.out)
         if branch is None:
             return settings
         reach = {name: getattr(settings, name) for name in names_where(shapes=False)}
@@ -123,6 +130,8 @@ class Panel(w.VBox):
         """Start or resume these settings' run, from what is stored."""
         try:
             settings = self.settings
+            if self.guest:
+                self.guest.check_space(self.out)
             self.say("")
             run = None if needs_download(settings.weights, settings.network) else Run(settings, self.out)
             if run is not None and any(other.run is not None and other.run.id == run.id for other in self._others()):
@@ -161,6 +170,8 @@ class Panel(w.VBox):
         """
         if self.worker.busy:
             raise RequestError("a run is being computed: stop it first")
+        if self.guest:
+            self.guest.check_all(settings, self.out)
         self.worker.stop()
         self.say("")
         self._write(settings)
@@ -199,6 +210,13 @@ class Panel(w.VBox):
             return
         with self.worker.lock:
             name = next((name for name, control in self.controls.items() if control is change["owner"]), None)
+            if name is not None and self.guest:
+                try:
+                    self.guest.check(name, change["new"], self.out)
+                except RequestError as error:
+                    self._put_back(name, change["old"])
+                    self.say(str(error), error=True)
+                    return
             if name is not None and self.controls[name].disabled:
                 self._put_back(name, change["old"])
                 self.say(f"{name} stays as it is while a run is in hand: stop the run first", error=True)
@@ -254,7 +272,7 @@ class Panel(w.VBox):
             self._writing = False
 
     def trust(self, _: Any = None) -> None:
-        """Trust the code that the loaded settings name."""
+        """Trust the code that the loaded settings name, which are no guest's."""
         for reference in self.settings.code.values():
             own.trust(reference)
         self.say("")
@@ -411,6 +429,8 @@ class Panel(w.VBox):
     def _on_upload(self, choice: PictureChoice, name: str, data: bytes) -> None:
         """A picture for content or for a style has arrived."""
         try:
+            if self.guest:
+                self.guest.check_space(self.out)
             path = str(keep_upload(name, data, self.out, self.controls["size"].value))
             offer(choice, path)
             choice.value = path
@@ -423,6 +443,8 @@ class Panel(w.VBox):
         """A result has been dropped on the picture: load its settings, and its run if it is here."""
         try:
             settings = settings_inside(name, data)
+            if self.guest:
+                self.guest.check_all(settings, self.out)
             picture_files(settings)
             self.load(settings)
             self.say(f"Loaded the settings from {name}. {self.message}".strip())
@@ -436,6 +458,8 @@ class Panel(w.VBox):
     def _on_gallery(self, folder: str) -> None:
         """A tile has been clicked."""
         try:
+            if folder not in self.gallery.choice.options:
+                raise RequestError("that run is not in the list")
             run = Run.open(folder)
             self.load(run.settings.with_(device="auto"), run)
             self.display.viewer.send({"kind": "look"})
@@ -470,13 +494,14 @@ class Panel(w.VBox):
                 self.view.exports[name].value = text
 
 
-def panel(out: str | Path | None = None) -> Panel:
+def panel(out: str | Path | None = None, guest: Guest | None = None) -> Panel:
     """A workbench for one transfer: choose pictures, drag k_S, pick an initial value, watch the picture form.
 
     `panel().controls["k_S"]` is that setting's control. Runs are stored in `out` (None: the project's out/) as `Run`
     stores them, so the same settings are the same run. To show the panel, make it the last line of a cell.
 
-    Where the cell is run again while its panel has a run in hand, that panel is shown again.
+    Where the cell is run again while its panel has a run in hand, that panel is shown again. guest: the limits of a
+    visitor whom you do not know, as in `make app`; such a panel has fewer controls and reads nothing but its own runs.
 
     >>> bench = panel(out=tmp)
     >>> bench.controls["k_S"].value, bench.state
@@ -486,7 +511,7 @@ def panel(out: str | Path | None = None) -> Panel:
     for bench in list(_PANELS):
         if cell is not None and (bench.cell, bench.out) == (cell, folder) and bench.in_hand:
             return bench
-    return Panel(out)
+    return Panel(out, guest)
 
 
 def this_cell() -> str | None:
