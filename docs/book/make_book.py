@@ -113,6 +113,7 @@ def executed(chapter: course.Chapter, parameters: dict, kept: Path) -> Path:
 def ready_for_print(book: nbformat.NotebookNode, there: set[str]) -> nbformat.NotebookNode:
     """With a static picture in each widget's place, folded code, and no warnings or links to what is not there."""
     state = book.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    book.cells = [cell for cell in book.cells if "colab" not in cell.metadata.get("tags", [])]
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = without_dead_links(cell.source, there)

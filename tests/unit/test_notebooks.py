@@ -18,7 +18,7 @@ SAYING = ("Markdown", "HTML", "Latex")  # IPython's ways to display a sentence
 
 def code_cells(number: str) -> list[nbformat.NotebookNode]:
     cells = nbformat.read(CHAPTERS[number], as_version=4).cells
-    return [cell for cell in cells if cell.cell_type == "code"]
+    return [cell for cell in cells if cell.cell_type == "code" and "colab" not in cell.metadata.get("tags", [])]
 
 
 def is_folded(cell: nbformat.NotebookNode) -> bool:
