@@ -108,7 +108,7 @@ def metric_ranks(table: pd.DataFrame, worse: Mapping[str, int], title: str = "")
     figure, axis = plt.subplots(
         figsize=(1.75 * len(table.columns) + 3.2, 0.42 * len(table) + 1.4), layout="constrained"
     )
-    image = axis.imshow(ranks, cmap="RdYlGn_r", vmin=1, vmax=len(table.columns), aspect="auto", alpha=0.75)
+    image = axis.imshow(ranks, cmap="RdYlBu_r", vmin=1, vmax=len(table.columns), aspect="auto", alpha=0.75)
     for (row, column), value in np.ndenumerate(table.to_numpy(dtype=float)):
         axis.text(column, row, number(value), ha="center", va="center", fontsize=9)
     axis.set_xticks(range(len(table.columns)), table.columns, fontsize=9)

@@ -13,7 +13,7 @@ from nstlab import dissect, plots
 from nstlab.images import load_image
 from nstlab.network import Network, load_vgg19
 from nstlab.widgets.favourite import FavouritePicture
-from nstlab.widgets.parts import FRONT, FeatureTable, Place
+from nstlab.widgets.parts import FRONT, FeatureTable, Picture, Place
 from nstlab.widgets.switches import Switches
 
 BOXED = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")  # VGG's layers whose receptive field is drawn
@@ -43,7 +43,7 @@ class Explorer(w.VBox):
             "overlay": w.Checkbox(True, description="show its map on the picture", indent=False),
             "scale": w.HTML(),
             "likes": FavouritePicture(net),
-            "card": w.Image(format="png"),
+            "card": Picture(),
             "neighbours": FeatureTable(),
             "status": w.HTML(),
         }
@@ -96,6 +96,7 @@ class Explorer(w.VBox):
             self.controls["switches"].choose(layer, feature)
         self._draw_pictures()
         card = dissect.feature_card(self.net, self.images[self.current], layer, feature, self.computed[self.current], 8)
+        self.controls["card"].label = f"what excites feature {feature} of {layer}, and what it listens to"
         self.controls["card"].value = plots.png(plots.feature_details(card), dpi=160)
         self._draw_neighbours(card)
 

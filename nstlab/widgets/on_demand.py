@@ -11,6 +11,7 @@ import ipywidgets as w
 
 from nstlab import plots
 from nstlab.optimise import Step
+from nstlab.widgets.parts import Picture
 
 PICTURE_SECONDS = 0.2  # between two pictures on the way
 SIDE = 192  # of the picture on the screen, in CSS pixels
@@ -28,7 +29,7 @@ class PaintedOnDemand(w.VBox):
         self.shown: Hashable | None = None
         self.button = w.Button(description=paint, tooltip=tooltip)
         self.button.on_click(self._pressed)
-        self.picture = w.Image(format="png", layout=w.Layout(display="none"))
+        self.picture = Picture(label=tooltip, layout=w.Layout(display="none"))
         self.progress, self.line = w.HTML(), w.HTML()
         self.progress.add_class("nst-progress")
         self._lock = threading.RLock()  # guards all that the thread and the kernel share

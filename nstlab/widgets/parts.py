@@ -103,6 +103,13 @@ class Proportion(_Part):
     names = t.List(t.Unicode()).tag(sync=True)
 
 
+class Picture(_Part):
+    """An encoded picture; `label` says in words what it shows."""
+
+    _esm = front("picture")
+    value = t.Bytes(b"").tag(sync=True)
+
+
 class Brush(_Part):
     """A mask that is painted over a picture, by pointer or by keys.
 

@@ -18,6 +18,7 @@ from nstlab.network import Network
 from nstlab.optimise import Objective, Step, chosen_gates, gram, make_optimizer, steps
 from nstlab.settings import Settings
 from nstlab.widgets.on_demand import PaintedOnDemand
+from nstlab.widgets.parts import Picture
 
 LONGER_SIDE = 128  # of what is painted here, in pixels
 k_S = 30.0
@@ -78,7 +79,7 @@ class Switches(w.VBox):
         self.reset_button = w.Button(description="All on", tooltip="switch all features on", disabled=True)
         self.text = w.Text(description="gates", placeholder="none are off; try first:50", continuous_update=False)
         self.text.tooltip = "what is off, as the setting `gates`: copy it, or write one (first:50) and press Enter"
-        self.told, self.grams = w.HTML(), w.Image(format="png")
+        self.told, self.grams = w.HTML(), Picture(label="the style's Gram matrix, as it is and without what is off")
         self.repainting = Repainting(self.objective)
         self.asked = self._losses()
         buttons = w.HBox([self.toggle_button, self.undo_button, self.reset_button])

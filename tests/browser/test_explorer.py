@@ -18,7 +18,7 @@ def open_explorer(notebook, size=256, **options):
 
 
 def card(page) -> str:
-    return page.locator(".nst-explorer-card").get_attribute("src") or ""
+    return page.locator(".nst-explorer-card img").get_attribute("src") or ""
 
 
 def caption(page, which=0) -> str:

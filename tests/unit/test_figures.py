@@ -1,6 +1,8 @@
 """Figures can be read: legends hide nothing, and numbers are written as people write them."""
 
+import re
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -96,3 +98,12 @@ def test_a_figure_says_what_is_to_be_seen():
     assert plots.in_words(plots.pictures({f"picture {k}": torch.zeros(1, 3, 8, 8) for k in range(20)})).endswith(
         "picture 11 and 8 more."
     )
+
+
+def test_colour_scales_can_be_read_by_the_colour_blind():
+    """None that goes from red to green, or through the rainbow."""
+    source = "\n".join(path.read_text() for path in Path(plots.__file__).parent.glob("*.py"))
+    named = set(re.findall(r'cmap="(\w+)"', source)) | set(re.findall(r'colormaps\["(\w+)"\]', source))
+    assert len(named) > 4 and not {name.removesuffix("_r") for name in named} & {
+        *("RdYlGn", "PiYG", "PRGn", "BrBG", "Spectral", "jet", "rainbow", "hsv", "gist_rainbow", "nipy_spectral")
+    }
