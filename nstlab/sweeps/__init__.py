@@ -24,4 +24,4 @@ from nstlab.sweeps.outcome import Outcome, load, sensitivity
 from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
 from nstlab.sweeps.results import store_results, stored_history, stored_results, strength, technique
 from nstlab.sweeps.sheet import clickable_sheet
-from nstlab.sweeps.statistics import Study, as_factor
+from nstlab.sweeps.statistics import Study, as_factor, pairs_for

@@ -9,13 +9,15 @@ import yaml
 
 import nstlab as lab
 from nstlab import sweeps
+from nstlab.errors import RequestError
 from nstlab.metrics import distances, rmse
 from nstlab.storage import home
 from nstlab.sweeps.outcome import cell
 
 FOLDER = home() / "notebooks" / "results"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.csv"))
+NAMES = sorted(path.stem for path in FOLDER.glob("*.csv") if "." not in path.stem)
 TRACED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+WITH_HISTORY = sorted(path.name.removesuffix(".history.csv") for path in FOLDER.glob("*.history.csv"))
 ROUNDING = 0.01
 
 
@@ -29,8 +31,9 @@ def same(stored, asked) -> bool:
 def test_all_results_together_are_small():
     files = [path for path in FOLDER.iterdir() if path.is_file()]
     wanted = {f"{name}.{end}" for name in NAMES for end in ("csv", "jpg")} | {f"{name}.yaml" for name in TRACED}
+    wanted |= {f"{name}.history.csv" for name in WITH_HISTORY}
     assert {path.name for path in files} == wanted
-    assert sum(path.stat().st_size for path in files) < 6_000_000
+    assert sum(path.stat().st_size for path in files) < 8_000_000
 
 
 @pytest.mark.parametrize("name", TRACED)
@@ -53,6 +56,21 @@ def test_a_row_can_be_made_again(tmp_path):
     for term in ("content", "style"):
         assert run.history[term].iloc[-1] == pytest.approx(table.loc[number, f"loss_{term}"], rel=ROUNDING)
     assert rmse(run.result, pictures[number]) < 12  # grey levels, of which JPEG makes about eight in a picture so rough
+
+
+@pytest.mark.parametrize("name", WITH_HISTORY)
+def test_the_losses_on_the_way_are_those_of_the_table(name):
+    (table, _), history = sweeps.stored_results(name), sweeps.stored_history(name)
+    assert set(history["run"]) == set(table["run"])
+    both = table[["run", "iteration", "loss_total", "loss_content", "loss_style"]].merge(history)
+    assert len(both) == len(table)
+    for term in ("total", "content", "style"):
+        assert both[term].tolist() == pytest.approx(both[f"loss_{term}"].tolist(), rel=1e-5)
+
+
+def test_losses_that_are_not_stored_are_asked_for():
+    with pytest.raises(RequestError, match="no losses of gates"):
+        sweeps.stored_history("gates")
 
 
 @pytest.mark.parametrize("name", NAMES)
