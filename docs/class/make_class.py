@@ -4,7 +4,8 @@
     python docs/class/make_class.py --no-runs       without painting what the notebooks paint
 
 student/   a folder to work in: notebooks without answers, each with an exercise that checks itself; data; the stored
-           runs that make every notebook quick; nstlab as a wheel, and how to begin (README.md)
+           runs that make every notebook quick; nstlab as a wheel, and how to begin (README.md); and, if `make book`
+           was run before, the book without its answers, whose figures move before anything is installed
 teacher/   the same notebooks with answers, and how long each takes on this machine (README.md)
 
 The cells of the exercises have nbgrader's metadata; the teacher's notebooks are what `nbgrader generate_assignment`
@@ -14,7 +15,6 @@ takes as its source.
 from __future__ import annotations
 
 import copy
-import re
 import shutil
 import subprocess
 import sys
@@ -31,15 +31,15 @@ from nstlab.errors import RequestError, RunError
 from nstlab.runs import prunable, remove
 from nstlab.storage import home, write_whole
 from nstlab.sweeps.notebook import execute, notebook_parameters
+from nstlab.sweeps.page import ANSWERS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from exercises import EXERCISES, Exercise
 
-ANSWERS = re.compile(r"<details>\s*<summary>Answers</summary>.*?</details>\s*", re.S)
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"  # what nbgrader takes away
 START_HERE = """# nstlab, for a class
 
-1. Install, in a Python from 3.11: `pip install {wheel}`
+{look}1. Install, in a Python from 3.11: `pip install {wheel}`
 2. In this folder: `nstlab lab .`
 3. Open `notebooks/00_start_here.ipynb`.
 
@@ -131,7 +131,21 @@ def write_words(chapters: list[course.Chapter], times: dict[str, tuple[float, fl
     write_whole(folder / "teacher" / "README.md", f"{text}\n".encode())
     (wheel,) = (path.name for path in (folder / "student").glob("*.whl"))
     quick = f"{sum(second for _, second in times.values()):.0f} minutes" if times else "minutes"
-    write_whole(folder / "student" / "README.md", START_HERE.format(wheel=wheel, quick=quick).encode())
+    book = (folder / "student" / "book" / "index.html").is_file()
+    look = "To look before you install anything: `book/index.html`, in a browser. Its figures move.\n\n" if book else ""
+    words = START_HERE.format(wheel=wheel, quick=quick, look=look)
+    write_whole(folder / "student" / "README.md", words.encode())
+
+
+def add_book(site: Path, student: Path) -> bool:
+    """The book, if it was built, without its answers. Returns whether there is one."""
+    shutil.rmtree(student / "book", ignore_errors=True)
+    if not (site / "index.html").is_file():
+        return False
+    shutil.copytree(site, student / "book")
+    for page in (student / "book").rglob("*.html"):
+        page.write_text(ANSWERS.sub("", page.read_text(encoding="utf-8")), encoding="utf-8")
+    return True
 
 
 def build_wheel(folder: Path) -> None:
@@ -159,6 +173,8 @@ def main(folder: Path | None, only: str | None, no_runs: bool, small: bool) -> N
     try:
         write_editions(chapters, student, teacher)
         build_wheel(student)
+        if not add_book(home() / "out" / "book" / "site", student):
+            click.echo("no book is built: `make book` first, and the students can look before they install")
         times = {} if no_runs else painted(chapters, student / "out", small)
     except (RequestError, RunError) as error:
         raise click.ClickException(str(error)) from None

@@ -85,6 +85,18 @@ def test_the_teachers_edition_is_a_source_for_nbgrader(make_class, number):
     nbformat.validate(teacher)
 
 
+def test_the_book_comes_along_without_its_answers(make_class, tmp_path):
+    assert not make_class.add_book(tmp_path / "nowhere", tmp_path / "student")
+    site = tmp_path / "site"
+    site.mkdir()
+    page = "<p>kept</p><details>\n<summary>Answers</summary><ol><li>42</li></ol></details><p>kept, too</p>"
+    (site / "index.html").write_text(page)
+    (site / "picture.jpg").write_bytes(b"x")
+    assert make_class.add_book(site, tmp_path / "student")
+    assert (tmp_path / "student" / "book" / "index.html").read_text() == "<p>kept</p><p>kept, too</p>"
+    assert (tmp_path / "student" / "book" / "picture.jpg").is_file()
+
+
 def test_a_class_is_one_folder(make_class, tmp_path):
     """A notebook, executed small; the student's folder is one to work in, with runs and a wheel."""
     make_class.main(["--folder", str(tmp_path), "--only", "04", "--small"], standalone_mode=False)
