@@ -15,6 +15,7 @@ takes as its source.
 from __future__ import annotations
 
 import copy
+import itertools
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,20 @@ def student_edition(book: nbformat.NotebookNode, number: str) -> nbformat.Notebo
 def teachers_edition(book: nbformat.NotebookNode, number: str) -> nbformat.NotebookNode:
     """A notebook with its answers, and the exercise solved, between the marks that nbgrader looks for."""
     exercise = EXERCISES[number]
-    return _with(copy.deepcopy(book), number, exercise, f"{BEGIN}\n{exercise.solution}\n{END}")
+    start, solution = (text.splitlines() for text in (exercise.start, exercise.solution))
+    given = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(start, solution, strict=False)))
+    answer = solution[given:]
+    indent = answer[0][: len(answer[0]) - len(answer[0].lstrip())]
+    lines = [*solution[:given], indent + BEGIN, *answer, indent + END]
+    book = copy.deepcopy(book)
+    for place, cell in enumerate(book.cells):
+        if cell.cell_type == "markdown" and (found := ANSWERS.search(cell.source)):
+            cell.source = ANSWERS.sub("", cell.source)
+            answers = new_markdown_cell(f"{BEGIN}\n{found[0].strip()}\n{END}")
+            _mark(answers, f"answers-{number}", {"grade": True, "solution": True, "points": 0})
+            book.cells.insert(place + 1, answers)
+            break
+    return _with(book, number, exercise, "\n".join(lines))
 
 
 def _with(book: nbformat.NotebookNode, number: str, exercise: Exercise, answer: str) -> nbformat.NotebookNode:
@@ -75,12 +89,16 @@ def _with(book: nbformat.NotebookNode, number: str, exercise: Exercise, answer: 
         (f"check-{number}", new_code_cell(checks), {"grade": True, "locked": True, "points": 1}),
     ]
     for name, cell, marks in made:
-        cell["id"] = name
-        plain = {"grade": False, "solution": False, "locked": False, "task": False, "schema_version": 3}
-        cell.metadata["nbgrader"] = plain | {"grade_id": name} | marks
+        _mark(cell, name, marks)
         book.cells.append(cell)
-    book.metadata.pop("widgets", None)
     return book
+
+
+def _mark(cell: nbformat.NotebookNode, name: str, marks: dict[str, bool | int]) -> None:
+    """Give a cell its name and nbgrader's metadata."""
+    cell["id"] = name
+    plain = {"grade": False, "solution": False, "locked": False, "task": False, "schema_version": 3}
+    cell.metadata["nbgrader"] = plain | {"grade_id": name} | marks
 
 
 def painted(chapters: list[course.Chapter], out: Path, small: bool) -> dict[str, tuple[float, float]]:
