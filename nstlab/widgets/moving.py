@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import traitlets as t
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from nstlab import dissect, plots
 from nstlab.errors import RequestError
@@ -29,7 +30,7 @@ from nstlab.widgets.parts import FRONT, data_url, front
 
 COLUMNS = 8  # tiles per row of the sprite
 QUALITY = 84
-LARGEST = 3_000_000  # bytes of one figure
+MOST_PIXELS = 6_000_000  # of all pictures of a figure together, about 2 MB: above that they are made smaller
 
 
 class MovingFigure(anywidget.AnyWidget):
@@ -143,11 +144,14 @@ def seen_from(
 
 
 def _figure(kind: str, title: str, alt: str, pictures: Sequence[torch.Tensor], content: dict[str, Any]) -> MovingFigure:
-    """Raises RequestError for pictures of several shapes, or too many of them."""
+    """Raises RequestError for pictures of several shapes."""
     shapes = {tuple(picture.shape[2:]) for picture in pictures}
     if len(shapes) != 1:
         raise RequestError(f"a figure that moves needs pictures of one shape, not of {len(shapes)}")
     ((height, width),) = shapes
+    if kind != "places" and (scale := (MOST_PIXELS / (len(pictures) * height * width)) ** 0.5) < 1:
+        height, width = (max(1, round(scale * side)) for side in (height, width))
+        pictures = [interpolate(picture, (height, width), mode="area") for picture in pictures]
     columns = min(COLUMNS, len(pictures))
     sprite = np.full((-(-len(pictures) // columns) * height, columns * width, 3), 255, np.uint8)
     for number, picture in enumerate(pictures):
@@ -155,8 +159,6 @@ def _figure(kind: str, title: str, alt: str, pictures: Sequence[torch.Tensor], c
         sprite[top : top + height, left : left + width] = to_pixels(picture)
     data = io.BytesIO()
     Image.fromarray(sprite).save(data, "JPEG", quality=QUALITY)
-    if data.tell() > LARGEST:
-        raise RequestError(f"these pictures have {data.tell() / 1e6:.1f} MB: take smaller ones, or fewer")
     parts = {"sprite": data.getvalue(), "columns": columns, "tile": [width, height], "content": content}
     return MovingFigure(kind=kind, title=title, alt=alt, **parts)
 
