@@ -60,7 +60,7 @@ def _folder_of_work() -> Path | None:
         here = Path.cwd()
     except OSError:  # it was removed
         return None
-    return next((folder for folder in (here, *here.parents) if (folder / MARK_OF_A_FOLDER).is_file()), None)
+    return next((folder for folder in (here, *here.parents) if is_regular(folder / MARK_OF_A_FOLDER)), None)
 
 
 def out_folder(out: str | Path | None = None) -> Path:
