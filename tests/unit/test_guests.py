@@ -90,3 +90,13 @@ def test_what_is_not_offered_has_no_way_from_the_browser(bench):
     assert all(part.comm is None for part in bench.view.exports.values())
     for widget in list(_instances.values()):
         assert all(child.comm is not None for child in getattr(widget, "children", ()))
+
+
+def test_the_app_ends_idle_visits_and_shows_no_code(load_script):
+    serve = load_script("docs/app/serve.py")
+    config = serve.configured(8866, "t0ken", idle=40)
+    assert (config.Voila.token, config.Voila.ip, config.Voila.open_browser) == ("t0ken", "127.0.0.1", False)
+    ending = config.MappingKernelManager
+    assert (ending.cull_idle_timeout, ending.cull_interval, ending.cull_connected) == (40, 20, True)
+    shown = config.VoilaConfiguration
+    assert shown.strip_sources and not shown.show_tracebacks and shown.multi_kernel_manager_class is serve.Visitors
