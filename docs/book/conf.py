@@ -21,6 +21,7 @@ html_theme = "sphinx_book_theme"
 html_title = "Style transfer, taken apart"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
+html_js_files = ["book.js"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_search_summary = False  # it would fetch pages, which a browser refuses to a page from a file

@@ -36,6 +36,7 @@ STYLE = """<style>
   body.jp-Notebook { max-width: 820px; }
   .jp-RenderedHTMLCommon { font-family: Georgia, 'DejaVu Serif', serif; text-align: justify; hyphens: auto; }
   .jp-RenderedHTMLCommon h1, .jp-RenderedHTMLCommon h2, .jp-RenderedHTMLCommon h3 { text-align: left; }
+  .jp-RenderedHTMLCommon :is(a:link, a:visited) { text-decoration: underline; }
   .nst-figure { font: 13px/1.4 system-ui, sans-serif; color: #444; margin: 2px 0 14px; }
   .jp-RenderedHTMLCommon :is(td, th, li) { text-align: left; }
   .jp-RenderedImage img { max-width: 94%; }
