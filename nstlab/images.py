@@ -267,6 +267,17 @@ def thumbnail(picture: str | Path, side: int) -> Image.Image:
     return decode(path, longer).resize(resized(shape, longer))
 
 
+def tiled(images: Sequence[torch.Tensor], columns: int) -> np.ndarray:
+    """Pictures (1, 3, H, W) as one sheet of pixels, row by row in equal tiles, each at its tile's top left on white."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (2, 3))
+    sheet = np.full((-(-len(images) // columns) * height, columns * width, 3), 255, dtype=np.uint8)
+    for k, image in enumerate(images):
+        row, column = divmod(k, columns)
+        pixels = to_pixels(image)
+        sheet[row * height :, column * width :][: pixels.shape[0], : pixels.shape[1]] = pixels
+    return sheet
+
+
 def to_pixels(image: torch.Tensor) -> np.ndarray:
     """(1, 3, H, W) in [0, 1] units -> (H, W, 3) bytes, clamped and rounded, for display and saving."""
     return (image[0].detach().cpu() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()

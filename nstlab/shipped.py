@@ -17,6 +17,7 @@ from nstlab.storage import (
     MOST_JSON,
     parse_json,
     read_regular,
+    sha256_of,
     shipped_files,
     shipped_home,
     write_whole,
@@ -50,7 +51,7 @@ def put(folder: Path) -> Put:
     for name in shipped_files(source):
         data, path = (source / name).read_bytes(), folder / name
         digest = hashlib.sha256(data).hexdigest()
-        there = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        there = sha256_of(path) if path.is_file() else None
         if there is not None and there != digest and there != ours.get(name):
             done.kept.append(name)
             continue

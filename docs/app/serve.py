@@ -60,9 +60,8 @@ def configured(port: int, token: str, idle: int) -> Config:
     """Voilà's settings: a token, kernels that end when nothing happens, no look at code or traces of errors."""
     config = Config()
     config.Voila.update({"port": port, "ip": "127.0.0.1", "token": token, "open_browser": False})
-    config.Voila.tornado_settings = {
-        "disable_check_xsrf": True
-    }  # or Voilà's own note that a page was closed is refused
+    # Voilà's own note that a page was closed has no _xsrf and would be refused
+    config.Voila.tornado_settings = {"disable_check_xsrf": True}
     config.VoilaConfiguration.update(
         {"strip_sources": True, "show_tracebacks": False, "multi_kernel_manager_class": Visitors, "file_allowlist": []}
     )

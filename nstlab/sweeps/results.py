@@ -14,18 +14,21 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
 from nstlab.errors import RequestError
-from nstlab.images import load_image, to_pixels
+from nstlab.images import load_image, tiled
 from nstlab.storage import home, read_regular, write_whole
 from nstlab.sweeps.outcome import Outcome
 
 COLUMNS = 7  # tiles per row
 QUALITY = 90  # of the JPEG
+
+
+def _folder() -> Path:
+    return home() / "notebooks" / "results"
 
 
 def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
@@ -34,7 +37,7 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
     Numbers have six significant digits. Only `seconds` depends on the machine, apart from rounding. Raises
     RequestError if a point has no picture.
     """
-    folder = folder or home() / "notebooks" / "results"
+    folder = folder or _folder()
     at = outcome.store_at
     table, images = _on_the_way(outcome) if at else (outcome.table, outcome.pictures())
     if any(image is None for image in images):
@@ -49,14 +52,8 @@ def store_results(outcome: Outcome, folder: Path | None = None) -> list[Path]:
         table = table.assign(height=[height for height, _ in shapes], width=[width for _, width in shapes])
         wanted += ["height", "width"]
     table[[*wanted, "run"]].to_csv(text, index=False, float_format="%.6g", lineterminator="\n")
-    height, width = (max(sides) for sides in zip(*shapes, strict=True))
-    sheet = np.full((-(-len(images) // COLUMNS) * height, COLUMNS * width, 3), 255, dtype=np.uint8)
-    for k, image in enumerate(images):
-        row, column = divmod(k, COLUMNS)
-        pixels = to_pixels(image)
-        sheet[row * height :, column * width :][: pixels.shape[0], : pixels.shape[1]] = pixels
     buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
+    Image.fromarray(tiled(images, COLUMNS)).save(buffer, format="JPEG", quality=QUALITY, subsampling=0)
     parts = {"csv": text.getvalue().encode(), "jpg": buffer.getvalue()}
     parts["yaml"] = read_regular(outcome.folder / "sweep.yaml")
     if at:
@@ -96,7 +93,7 @@ def stored_history(name: str) -> pd.DataFrame:
 
     Raises RequestError if there are none.
     """
-    path = home() / "notebooks" / "results" / f"{name}.history.csv"
+    path = _folder() / f"{name}.history.csv"
     if not path.is_file():
         raise RequestError(f"no losses of {name} at {path}: `nstlab sweep {name} --store` of one with `store_at:`")
     return pd.read_csv(path)
@@ -107,7 +104,7 @@ def stored_results(name: str) -> tuple[pd.DataFrame, list[torch.Tensor]]:
 
     Raises RequestError if there is none.
     """
-    folder = home() / "notebooks" / "results"
+    folder = _folder()
     if not (folder / f"{name}.csv").is_file():
         raise RequestError(f"no results of {name} in {folder}: `nstlab sweep {name} --threads 1 --store` makes them")
     table = pd.read_csv(folder / f"{name}.csv")

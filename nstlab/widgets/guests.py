@@ -34,8 +34,9 @@ class Guest:
         if limit is not None and not value <= limit:
             raise RequestError(f"{name} is at most {limit} here")
         if name in ("content", "style", "init"):
+            offered = _offered()
             for picture in (value,) if isinstance(value, str) else value:
-                if picture not in _offered() and not _is_uploaded(picture, out):
+                if picture not in offered and not _is_uploaded(picture, out):
                     raise RequestError("choose one of these pictures, or drop one of your own on them")
 
     def check_all(self, settings: Settings, out: Path | None) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anywidget
-import numpy as np
 import torch
 import traitlets as t
 from PIL import Image
@@ -23,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from nstlab import dissect, plots
 from nstlab.errors import RequestError
-from nstlab.images import to_pixels
+from nstlab.images import tiled
 from nstlab.network import Network
 from nstlab.terminal import number as in_digits
 from nstlab.widgets.parts import FRONT, data_url, front
@@ -153,12 +152,8 @@ def _figure(kind: str, title: str, alt: str, pictures: Sequence[torch.Tensor], c
         height, width = (max(1, round(scale * side)) for side in (height, width))
         pictures = [interpolate(picture, (height, width), mode="area") for picture in pictures]
     columns = min(COLUMNS, len(pictures))
-    sprite = np.full((-(-len(pictures) // columns) * height, columns * width, 3), 255, np.uint8)
-    for number, picture in enumerate(pictures):
-        top, left = number // columns * height, number % columns * width
-        sprite[top : top + height, left : left + width] = to_pixels(picture)
     data = io.BytesIO()
-    Image.fromarray(sprite).save(data, "JPEG", quality=QUALITY)
+    Image.fromarray(tiled(pictures, columns)).save(data, "JPEG", quality=QUALITY)
     parts = {"sprite": data.getvalue(), "columns": columns, "tile": [width, height], "content": content}
     return MovingFigure(kind=kind, title=title, alt=alt, **parts)
 
