@@ -45,6 +45,9 @@ PATHS_TOO = {"weights": "a .pth or .safetensors file", "init": "a picture, or pa
 OF_NETWORK = ("content_layers", "style_layers", "weights")
 """Settings of which each network has its own values: VGG19's are the defaults, and None stands for the network's."""
 
+DRAWN = {"init": {"white_noise"}, "style_loss": {"mmd_gaussian", "sliced_wasserstein"}, "reduction": {"random"}}
+"""The values of settings that draw something from `seed`."""
+
 _PATH = {"rebuilds": False}
 _EXTENT = {"shapes": False, "rebuilds": False}
 _TILES = _EXTENT | {"family": "network"}
@@ -357,6 +360,17 @@ class Settings(BaseModel):
     def code(self) -> dict[str, str]:
         """The settings that name code of the user's own, each with its `path/to/mine.py:name`."""
         return {name: getattr(self, name) for name in OWN if own.is_own(getattr(self, name))}
+
+    @property
+    def draws(self) -> bool:
+        """Whether something of the run is drawn from `seed`, as it may be by code of one's own.
+
+        >>> Settings().draws, Settings(init="white_noise").draws, Settings(gates="random:50").draws
+        (False, True, True)
+        """
+        chosen = parse_chosen(self.gates)
+        named = any(name in self.code or getattr(self, name) in values for name, values in DRAWN.items())
+        return named or bool(chosen and chosen[0] == "random")
 
     @property
     def command(self) -> str:

@@ -135,6 +135,8 @@ def _announce(plan: Plan, pending: list[Point], use: Resources, done: int, faile
     over = _sizes(plan.axes)
     if again := plan.content.get("replicate"):
         over += f", replicated over {_sizes(again)}"
+        if len(again.get("seed", ())) > 1 and not all(point.settings.draws for point in plan.points):
+            over += " where something is drawn"
     say(f"sweep     {plan.name}: {len(plan.points)} points of {plan.notebook.name}, over {over}")
     if not pending:
         say("          all of them are done; nothing to run")

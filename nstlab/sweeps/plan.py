@@ -454,8 +454,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> list[Point]:
-    """Every point with its run. Raises Faults for invalid ones, and for two that are the same run."""
+    """Every point with its run. Raises Faults for invalid ones, and for two that are the same run.
+
+    `replicate: seed:` repeats only what draws something from it: another seed of the others would be the same picture.
+    """
     make, faults, points = _RunMaker(out), {}, []
+    first_seed = _replicates(content)[0].get("seed")
     numbers: dict[str, int] = {}
     for number, varied in enumerate(_combinations(content), start=1):
         merged = parameters | content["fixed"] | varied
@@ -463,6 +467,8 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
         others = {name: value for name, value in merged.items() if name not in known and name != "out"}
         try:
             settings = Settings.over(*(_settings_in(part) for part in (parameters, content["fixed"] | varied)))
+            if first_seed is not None and settings.seed != first_seed and not settings.draws:
+                continue
             run = make.run(settings)
             settings = run.settings
         except RequestError as error:
@@ -479,6 +485,11 @@ def _points(content: dict[str, Any], parameters: dict[str, Any], out: Path) -> l
                 why = f"{getattr(other, twins[0])} and {getattr(settings, twins[0])} are the same picture"
             said = f"points {first} and {number} are the same run, {run.id} ({points[-1].label}): {why}"
             faults.setdefault(run.id, said)
+    if not faults and first_seed is not None and not any(point.settings.draws for point in points):
+        faults["seed"] = (
+            "replicate: seed: none of these runs draws anything from a seed; if the notebook itself does, `grid:` "
+            "can list seed"
+        )
     if faults:
         raise Faults(list(faults.values()))
     return points

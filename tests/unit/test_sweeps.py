@@ -549,6 +549,7 @@ def test_cells_of_the_table():
 
 
 REPLICATED = {"pairs": [["astronaut", "swirl"], ["coffee", "ink"], ["rocket", "waves"]], "seed": [0, 1]}
+DRAWING = {"fixed": GOOD["fixed"] | {"style_loss": "mmd_gaussian"}, "replicate": REPLICATED}  # every run draws samples
 
 
 def ran(plan) -> sweeps.Outcome:
@@ -562,7 +563,7 @@ def ran(plan) -> sweeps.Outcome:
 
 def test_a_sweep_is_repeated_with_other_pictures_and_seeds(write, tmp_path):
     """All of one replicate come before the next; what is replicated is no axis, in the file as it was run neither."""
-    plan = sweeps.make_plan(write(replicate=REPLICATED, checkpoints=False), out=tmp_path)
+    plan = sweeps.make_plan(write(**DRAWING, checkpoints=False), out=tmp_path)
     assert len(plan.points) == 36 and len({point.run.id for point in plan.points}) == 36
     assert list(plan.axes) == ["k_S", "init"] and plan.replicates["style"] == ["swirl", "ink", "waves"]
     assert plan.points[6].label == "k_S=10 init=white content=astronaut style=swirl seed=1"
@@ -585,7 +586,7 @@ def test_a_sweep_is_repeated_with_other_pictures_and_seeds(write, tmp_path):
 
 
 def test_the_sheet_shows_one_replicate_and_names_the_others(write, tmp_path):
-    outcome = ran(sweeps.make_plan(write(replicate=REPLICATED), out=tmp_path))
+    outcome = ran(sweeps.make_plan(write(**DRAWING), out=tmp_path))
     assert [path.name for path in write_contact_sheets(outcome)] == ["contact_sheet.png"]
     page = sweeps.clickable_sheet(outcome, beside=outcome.folder).data
     assert page.count('class="nst-tile"') == 6 and page.count("Style loss elsewhere") == 6
@@ -596,7 +597,7 @@ def test_the_sheet_shows_one_replicate_and_names_the_others(write, tmp_path):
 
 def test_a_replicated_sweep_is_a_study(write, tmp_path):
     """`pretend` gives every run the same losses: no knob does anything, and seeds make no noise."""
-    outcome = ran(sweeps.make_plan(write(replicate=REPLICATED), out=tmp_path))
+    outcome = ran(sweeps.make_plan(write(**DRAWING), out=tmp_path))
     study = outcome.study("loss_style")
     assert study.factors == ["k_S", "init"] and len(study.cells) == 3 and study.noise == 0
     assert (study.effects()["effect"] == 0).all() and not study.comparisons("init")["stands_out"].any()
@@ -606,6 +607,22 @@ def test_a_replicated_sweep_is_a_study(write, tmp_path):
     assert outcome.study("loss_style").missing == ["astronaut, swirl"]
     with pytest.raises(lab.RequestError, match="no pair of pictures"):  # each style has one content
         sweeps.Outcome("mine", outcome.table, {"style": []}, outcome.folder).study("loss_style")
+
+
+def test_only_what_draws_something_is_repeated_with_other_seeds(write, tmp_path, capsys):
+    """Another seed of a run that draws nothing would be the same picture, and the noise between them 0."""
+    file = write(replicate=REPLICATED, grid={"init": ["white", "white_noise"]})
+    plan = sweeps.make_plan(file, out=tmp_path)
+    seeds = [(point.settings.init, point.settings.seed) for point in plan.points[:3]]
+    assert seeds == [("white", 0), ("white_noise", 0), ("white_noise", 1)] and len(plan.points) == 9
+    assert plan.replicates["seed"] == [0, 1]
+    outcome = ran(plan)
+    assert len(outcome.one_replicate().table) == 2 and len(outcome.elsewhere(outcome.table.iloc[0])) == 2
+    outcome.table.loc[2, "loss_style"] *= 3
+    assert outcome.study("loss_style").noise > 0
+    assert sweep(file, {}, tmp_path, dry_run=True) == 0
+    assert "9 points" in (said := capsys.readouterr().out) and "seed (2) where something is drawn" in said
+    assert "none of these runs draws anything" in faults_of(write(replicate={"seed": [0, 1]}))[0]
 
 
 def test_what_is_wrong_with_replicates(write):
