@@ -54,8 +54,8 @@ def test_a_click_shows_what_the_place_excites(notebook):
     before = card(page)
     page.locator("[data-feature^=relu4_2-]").first.click()
     page.wait_until(lambda: card(page) != before, what="another card")
-    assert page.locator(".nst-explorer-layer select").input_value() == "relu4_2"
-    assert page.locator("[data-feature^=relu4_2-]").first.get_attribute("aria-pressed") == "true"
+    page.wait_until(lambda: page.locator(".nst-explorer-layer select").input_value() == "relu4_2", what="the layer")
+    page.locator("[data-feature^=relu4_2-][aria-pressed=true]").first.wait_for()
     page.screenshot("explorer-feature")
 
     before = card(page)
@@ -112,7 +112,7 @@ def test_rows_favourites_and_neighbours(notebook):
     page.run("tool.choose('relu1_2', 3); tool.controls['likes'].iterations = 12")
     page.locator(".nst-explorer-likes button").click()
     page.locator(".nst-explorer-likes", has_text="Its favourite picture").wait_for(timeout=60_000)
-    assert (page.locator(".nst-explorer-likes img").get_attribute("src") or "").startswith("blob:")
+    page.locator(".nst-explorer-likes img[src^='blob:']").wait_for(timeout=60_000)  # it comes in a message of its own
     page.screenshot("explorer-1400")
     page.run("tool.choose('relu1_2', 4)")
     page.wait_until(lambda: not page.locator(".nst-explorer-likes img").is_visible(), what="another feature")
@@ -133,7 +133,7 @@ def test_a_style_loses_its_strokes(notebook):
     page.locator(".nst-switches button", has_text="Switch relu1_1 #5 off").click()
     told.get_by_text("1 feature is off").wait_for()
     gates = page.locator(".nst-switches-left input")
-    assert gates.input_value() == "relu1_1:5"
+    page.wait_until(lambda: gates.input_value() == "relu1_1:5", what="the features that are off, as text")
     gates.fill("first:50")
     gates.press("Enter")
     told.get_by_text("50 features are off").wait_for()
