@@ -5,7 +5,7 @@ masks.py, colour.py, smoothness.py  control: where a style goes, whose colours, 
 objective.py  the terms of the loss, by name, for one pair of pictures; tiles.py: the same in bounded memory
 carriers.py   which features carry a loss
 initial.py    the picture at iteration 0
-lbfgs.py      the optimiser, written out
+lbfgs.py      the optimiser, written out; compact_lbfgs.py  the same for a GPU
 descent.py    the steps
 networks.py   the network that the settings ask for, whole or reduced
 memory.py, pace.py  forecasts of memory and time

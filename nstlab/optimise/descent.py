@@ -21,6 +21,7 @@ from nstlab.images import Pictures, load_pictures
 from nstlab.network import ORIGINAL_MEAN, layers_of
 from nstlab.optimise.carriers import with_chosen_gates
 from nstlab.optimise.colour import luminance, to_paint_from
+from nstlab.optimise.compact_lbfgs import CompactLBFGS
 from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
 from nstlab.optimise.losses import content_loss_of, style_loss_of
@@ -38,13 +39,19 @@ Optimizer = torch.optim.Optimizer | LBFGS
 class Step:
     """The picture after `iteration` updates, with the losses of that picture.
 
-    image: (1, 3, H, W) in [0, 1] units, unclamped, a copy; losses, by name: `total`, the weighted sum of the terms;
-    each term (`content`, `style`); each style layer, w_l times its loss, so that these sum to `style`.
+    picture: (1, 3, H, W) in [0, 1] units, unclamped, a copy, on the device that computed it; losses, by name: `total`,
+    the weighted sum of the terms; each term (`content`, `style`); each style layer, w_l times its loss, so that these
+    sum to `style`.
     """
 
     iteration: int
-    image: torch.Tensor
+    picture: torch.Tensor
     losses: dict[str, float]
+
+    @property
+    def image(self) -> torch.Tensor:
+        """The picture on the CPU: of most steps nobody asks for it, so a GPU need not send it."""
+        return self.picture.to("cpu")
 
 
 def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tuple[Objective, torch.Tensor]:
@@ -106,7 +113,8 @@ def make_optimizer(x: torch.Tensor, settings: Settings) -> Optimizer:
     """The optimiser of `x` that the settings ask for; its step is one iteration."""
     if settings.optimizer == "adam":
         return torch.optim.Adam([x], lr=settings.step_length)
-    return LBFGS(x, settings.step_length, settings.history_size)
+    kind = CompactLBFGS if x.is_cuda else LBFGS
+    return kind(x, settings.step_length, settings.history_size)
 
 
 def check_state(state: dict[str, Any], optimizer: Optimizer, image: torch.Tensor) -> None:
@@ -164,14 +172,14 @@ def _steps(
                 f"a gradient is not finite at iteration {iteration}: see {', '.join(settings.code.values())}"
             )
         values = torch.stack([value.detach() for value in losses.values()]).tolist()  # the one wait for the device
-        if not torch.isfinite(torch.tensor(values[0])):
+        if not math.isfinite(values[0]):
             raise RunError(
                 f"the loss is not finite at iteration {iteration}: lower learning_rate or k_S "
                 f"(now {optimizer.param_groups[0]['lr']:g} and {weights['style']:g})"
             )
         named = dict(zip(losses, values, strict=True))
         del losses  # and with it the graph, which would fix the size of x
-        yield Step(iteration, objective.shown(x).to("cpu", copy=True), named)
+        yield Step(iteration, objective.shown(x).clone(), named)
         if iteration < end:
             optimizer.step()
 

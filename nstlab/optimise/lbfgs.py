@@ -43,14 +43,17 @@ class LBFGS:
         memory, g = self.state.setdefault(x, {}), x.grad.flatten().clone()
         if "g" in memory:
             self._remember(memory, g - memory["g"], group["history_size"])
-        if memory.get("y"):
-            step = group["lr"] * self._direction(memory, g)
-            step *= min(1.0, LONGEST_STEP / max(float(step.abs().mean()), 1e-30))
-        else:
-            step = g * (-group["lr"] * g.numel() / max(float(g.abs().sum()), 1.0))
-        x.add_(step.view_as(x))
-        memory["g"], memory["moved"] = g, step
+        memory["moved"], memory["g"] = self._move(memory, g, group["lr"]), g
+        x.add_(memory["moved"].view_as(x))
         return loss
+
+    def _move(self, memory: dict[str, Any], g: torch.Tensor, lr: float) -> torch.Tensor:
+        """How far x moves."""
+        if not memory.get("y"):
+            return g * (-lr * g.numel() / max(float(g.abs().sum()), 1.0))
+        move = lr * self._direction(memory, g)
+        move *= min(1.0, LONGEST_STEP / max(float(move.abs().mean()), 1e-30))
+        return move
 
     @staticmethod
     def _remember(memory: dict[str, Any], y: torch.Tensor, most: int) -> None:

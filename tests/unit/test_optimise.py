@@ -3,11 +3,13 @@ import itertools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import nstlab as lab
 from nstlab.errors import RunError
 from nstlab.images import Pictures, load_pictures
 from nstlab.optimise import INITIAL_VALUES, LBFGS, Objective, make_optimizer, set_up, steps
+from nstlab.optimise.compact_lbfgs import CompactLBFGS
 from nstlab.optimise.lbfgs import LONGEST_STEP
 from nstlab.settings import Settings
 
@@ -84,17 +86,22 @@ def problems(random_net):
 class Descent:
     """An L-BFGS at work; torch's own takes the lengths that ours gives to its first step and its longest."""
 
-    def __init__(self, loss, x: torch.Tensor, history_size: int, torchs: bool = False) -> None:
+    def __init__(self, loss, x: torch.Tensor, history_size: int, torchs: bool = False, kind: type = LBFGS) -> None:
         self.loss, self.torchs, self.x = loss, torchs, x.detach().clone().requires_grad_()
         if torchs:
             fixed = {"max_iter": 1, "tolerance_grad": 0, "tolerance_change": 0}
             self.optimizer = torch.optim.LBFGS([self.x], lr=self.x.numel(), history_size=history_size, **fixed)
         else:
-            self.optimizer = LBFGS(self.x, 1.0, history_size)
+            self.optimizer = kind(self.x, 1.0, history_size)
 
     @property
     def memory(self) -> dict:
         return self.optimizer.state[self.x]
+
+    @property
+    def pairs(self) -> int:
+        """How many it remembers."""
+        return len(self.optimizer.state_dict()["state"][0].get("old_dirs" if self.torchs else "y", []))
 
     def step(self) -> torch.Tensor:
         """One step; where it leads."""
@@ -122,28 +129,81 @@ def near(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("history_size", [5, 30])
 @pytest.mark.parametrize("problem", ["bowl", "hills", "transfer"])
-def test_lbfgs_takes_the_steps_of_torchs(problems, problem, history_size):
+@pytest.mark.parametrize("kind", [LBFGS, CompactLBFGS])
+def test_lbfgs_takes_the_steps_of_torchs(problems, problem, history_size, kind):
     loss, start = problems[problem]
-    ours, torchs = Descent(loss, start, history_size), Descent(loss, start, history_size, torchs=True)
+    ours, torchs = Descent(loss, start, history_size, kind=kind), Descent(loss, start, history_size, torchs=True)
     for number in range(30):
         one, other = ours.step(), torchs.step()
         assert near(one, other), number
-        assert len(ours.memory.get("y", [])) == len(torchs.memory["old_dirs"])
+        assert ours.pairs == torchs.pairs
     assert float(loss(one)) < 0.4 * float(loss(start))
     if problem == "hills" and history_size == 30:
-        assert len(ours.memory["y"]) < 29  # else no pair was refused
+        assert ours.pairs < 29  # else no pair was refused
 
 
-def test_lbfgs_resumes_to_the_bit_from_its_stored_state(problems):
+@pytest.mark.parametrize("already", [1, 3, 7])
+@pytest.mark.parametrize("kind", [LBFGS, CompactLBFGS])
+def test_lbfgs_resumes_to_the_bit_from_its_stored_state(problems, kind, already):
     loss, start = problems["bowl"]
-    straight = Descent(loss, start, 5)
-    for _ in range(7):
+    straight = Descent(loss, start, 5, kind=kind)
+    for _ in range(already):
         straight.step()
     stored = io.BytesIO()
     torch.save(straight.optimizer.state_dict(), stored)
-    resumed = Descent(loss, straight.x, 5)
+    resumed = Descent(loss, straight.x, 5, kind=kind)
     resumed.optimizer.load_state_dict(torch.load(io.BytesIO(stored.getvalue()), weights_only=True))
     assert all(torch.equal(straight.step(), resumed.step()) for _ in range(10))
+
+
+@pytest.mark.parametrize("already", [1, 3, 12])
+@pytest.mark.parametrize("kinds", [(LBFGS, CompactLBFGS), (CompactLBFGS, LBFGS)])
+def test_a_run_can_change_its_device(problems, kinds, already):
+    """The two kinds store the same: what one remembers, the other goes on from."""
+    loss, start = problems["hills"]
+    one = Descent(loss, start, 5, kind=kinds[0])
+    for _ in range(already):
+        one.step()
+    other = Descent(loss, one.x, 5, kind=kinds[1])
+    other.optimizer.load_state_dict(one.optimizer.state_dict())
+    assert other.pairs == one.pairs
+    for number in range(15):
+        assert near(one.step(), other.step()), number
+
+
+class _Waits(TorchDispatchMode):
+    """Counts how often the host asks for a number, which on a GPU it would wait for."""
+
+    seen = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            self.seen += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("values", [{}, {"style_loss": "mean_std", "k_TV": 1}, {"content_loss": "l1"}], ids=str)
+def test_an_iteration_asks_for_no_number_on_its_way(small, values):
+    """So that a GPU need not wait, and a CUDA graph can replay it; LBFGS itself, for CPUs, would ask."""
+    settings = Settings(**small, convolution="plain", **values)
+    for kind, expected in ((CompactLBFGS, False), (LBFGS, True)):
+        iterate = _iteration(settings, kind)
+        for _ in range(4):
+            with _Waits() as waits:
+                iterate()
+        assert bool(waits.seen) is expected
+
+
+def test_what_compact_lbfgs_remembers_stays_in_its_place(problems):
+    """A CUDA graph writes where it wrote when it was recorded."""
+    loss, start = problems["bowl"]
+    descent = Descent(loss, start, 5, kind=CompactLBFGS)
+    places = []
+    for _ in range(9):
+        descent.step()
+        places.append({name: value.data_ptr() for name, value in descent.memory.items()})
+    assert set(places[1]) == {"S", "Y", "pairs", "g", "moved"}
+    assert all(place == places[1] for place in places[1:])
 
 
 @pytest.mark.parametrize("already", [1, 2, 12])
@@ -211,11 +271,76 @@ def test_with_only_style_the_content_picture_does_not_matter(small):
     assert not torch.equal(one[-1].image, other[-1].image)
 
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_the_cpu(small):
-    one, other = (list(lab.transfer(Settings(**small | {"device": d}, iterations=5)))[-1] for d in ("cpu", "cuda"))
-    assert one.losses["total"] == pytest.approx(other.losses["total"], rel=0.02)
+@needs_cuda
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_cuda_agrees_with_the_cpu(small, precision):
+    reference = Settings(**small | {"device": "cpu"}, iterations=5)
+    runs = reference, reference.with_(device="cuda", precision=precision)
+    one, other = (list(lab.transfer(settings))[-1] for settings in runs)
+    assert one.losses["total"] == pytest.approx(other.losses["total"], rel=0.02 if precision == "float32" else 0.1)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_cuda_gives_the_same_bytes_twice(small, precision):
+    settings = Settings(**small | {"device": "cuda"}, precision=precision, iterations=12)
+    one, other = ([step.image for step in lab.transfer(settings)] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_cuda_waits_for_nothing_within_an_iteration(small):
+    iterate = _iteration(Settings(**small | {"device": "cuda"}))
+    for _ in range(3):
+        iterate()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            iterate()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_an_iteration_can_be_replayed_as_a_cuda_graph(small):
+    """The same pictures as without."""
+    settings = Settings(**small | {"device": "cuda"})
+    recorded, straight = _iteration(settings), _iteration(settings)
+    warm = torch.cuda.Stream()
+    warm.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(warm):  # as torch asks for, before anything is recorded
+        for _ in range(4):
+            recorded()
+    torch.cuda.current_stream().wait_stream(warm)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        x = recorded()
+    for _ in range(3):
+        graph.replay()
+    for _ in range(7):
+        expected = straight()
+    assert torch.allclose(x, expected, rtol=0, atol=0.5)  # grey levels
+
+
+def _iteration(settings: Settings, kind: type = CompactLBFGS):
+    """A function that does one iteration of a transfer and returns the picture in grey levels."""
+    objective, x = set_up(settings)
+    optimizer, weights = kind(x, settings.step_length, settings.history_size), settings.term_weights()
+
+    def iterate() -> torch.Tensor:
+        optimizer.zero_grad()
+        objective(x, weights)["total"].backward()
+        optimizer.step()
+        return x.detach()
+
+    return iterate
 
 
 def test_coarse_to_fine_starts_small_and_ends_at_size(small):
