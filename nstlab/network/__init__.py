@@ -6,13 +6,13 @@ efficientnet.py      EfficientNet-Lite0, stage by stage
 networks.py          the networks by name
 weights.py           where their weights come from; formats.py, weights_files.py: other tools' files, read safely
 gating.py            features that are scaled or switched off
-convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows
+convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows; products.py: of matrices
 receptive_fields.py  what a position sees
 sparse_gradients.py  gradients of which only the strongest entries are passed back
 device.py            the device to compute on
 """
 
-from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, has_wide_vectors, is_fast, nnpack
+from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
 from nstlab.network.device import bfloat16_units, choose_device
 from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.layer import Layer
@@ -25,6 +25,7 @@ from nstlab.network.networks import (
     network_read_as,
     network_sha256,
 )
+from nstlab.network.products import has_wide_vectors, onednn, product
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, describe_layers, load_vgg19

@@ -18,12 +18,15 @@ from math import inf
 import torch
 from torch.nn.functional import conv2d, pad
 
+from nstlab.network.products import has_wide_vectors, onednn, product
+
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
 FEWEST_POSITIONS = 256  # with fewer, reading the transformed kernels (four times as many numbers) dominates
 AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the workspace is larger than both
-SMALL = 2**23  # of pictures with fewer, strips of a quarter as many are as fast, and take a tenth less memory at 256²
+SMALL = 2**23  # of pictures with fewer, strips of half as many cost little time, and take less memory at 256²
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where Winograd evaluates kernels: a third less error than 0, ±1, ±2 and ∞
 RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
+WIDE_CHANNELS, WIDE_POSITIONS = 512, 512  # with fewer, Winograd costs more than oneDNN's wide products save
 MANY_WEIGHTS = 64  # per position; with as many, NNPACK loses: it transforms its kernels on every call
 
 
@@ -57,16 +60,12 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
         return "onednn"
     weights, many = inputs * outputs, MANY_WEIGHTS * height * width
     if has_wide_vectors():
+        if onednn() and min(inputs, outputs) >= WIDE_CHANNELS and height * width >= WIDE_POSITIONS:
+            return "winograd"
         return "nnpack" if weights <= many and nnpack() else "onednn"
     if weights >= many:
         return "winograd"
     return "nnpack" if nnpack() else "onednn"
-
-
-@cache
-def has_wide_vectors() -> bool:
-    """Whether torch computes with vectors of 512 bits on this processor."""
-    return "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 def nnpack() -> Callable[..., torch.Tensor] | None:
@@ -109,8 +108,8 @@ class Kernels:
         (N, C), (H, W) = self.features, x.shape[2:]
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W)
         values = (N + C) * H * W
-        at_a_time = AT_A_TIME // 4 if values <= SMALL else AT_A_TIME
-        if values <= at_a_time or x.dtype == torch.bfloat16:
+        at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
+        if values < at_a_time or x.dtype == torch.bfloat16:
             return self._convolve(x if passes is None else where_positive(x, passes), chosen)
         y = x.new_empty(1, N, H, W)
         rows = max(1, at_a_time // (2 * (N + C) * W))
@@ -284,15 +283,20 @@ def winograd(
 ) -> torch.Tensor:
     """The 3x3 convolution of (1, C, H, W) with transformed kernels (36, N, C): (1, N, H, W).
 
-    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated.
+    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated. Channels lie side by
+    side in memory, here and in the result.
     """
     C, H, W = x.shape[1:]
     N, h, w = kernels.shape[1], -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
     A_T, B_T, _ = _matrices(numbers, x.dtype)
-    x = pad(x, (1, 4 * w - W + 1, 1, 4 * h - H + 1))[0]
-    channel, row, column = x.stride()
-    tiles = x.as_strided((6, 6, C, h, w), (row, column, channel, 4 * row, 4 * column)).reshape(36, C * h * w)
-    products = torch.bmm(kernels, (B_T @ tiles).view(36, C, h * w))  # (36, N, h·w)
-    y = A_T @ products.view(36, N * h * w)  # (16, N·h·w)
-    y = y.view(4, 4, N, h, w).permute(2, 3, 0, 4, 1).reshape(1, N, 4 * h, 4 * w)[:, :, :H, :W]
-    return y + bias.view(1, N, 1, 1)
+    pixels = x.new_zeros(4 * h + 2, 4 * w + 2, C)
+    pixels[1 : H + 1, 1 : W + 1] = x[0].permute(1, 2, 0)
+    row, column, _ = pixels.stride()
+    tiles = pixels.as_strided((6, 6, h, w, C), (row, column, 4 * row, 4 * column, 1)).reshape(36, h * w * C)
+    transformed = product(B_T, tiles, 0).view(36, h * w, C)
+    products = x.new_empty(36, h * w, N)
+    for number in range(36):
+        products[number] = product(transformed[number], kernels[number].T, 0)
+    y = product(A_T, products.view(36, h * w * N), 0)  # (16, h·w·N)
+    y = y.view(4, 4, h, w, N).permute(2, 0, 3, 1, 4).reshape(4 * h, 4 * w, N)[:H, :W]
+    return (y + bias).permute(2, 0, 1)[None]

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from nstlab.errors import RequestError
+from nstlab.network import product
 from nstlab.optimise.masks import Masking, inside, weighted
 from nstlab.own import function_of, guarded, is_own, load
 
@@ -38,12 +39,12 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx, F: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(F)
-        return F @ F.T / F.shape[1]
+        return product(F, F.T) / F.shape[1]
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> torch.Tensor:
         (F,) = ctx.saved_tensors  # (N, M)
-        return ((g + g.T) / F.shape[1]) @ F
+        return product((g + g.T) / F.shape[1], F)
 
 
 def content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
@@ -236,12 +237,12 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx, F: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(F)
-        return F @ F.T
+        return product(F, F.T)
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> torch.Tensor:
         (F,) = ctx.saved_tensors
-        return (g + g.T) @ F
+        return product(g + g.T, F)
 
 
 def _moments(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:

@@ -7,7 +7,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, max_pool2d
 import nstlab as lab
 from nstlab.images import Pictures
 from nstlab.layers import layer_names
-from nstlab.network import bfloat16_units, convolution, load_vgg19
+from nstlab.network import bfloat16_units, convolution, load_vgg19, product
 from nstlab.network.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
@@ -52,8 +52,11 @@ def test_winograd_is_exact_in_exact_arithmetic():
 @pytest.mark.parametrize("wide", [True, False])
 def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide):
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
+    monkeypatch.setattr(convolution, "onednn", lambda: torch.matmul if wide else None)
     assert algorithm(3, 64, 256, 256) == algorithm(512, 512, 15, 16) == "onednn"
     assert algorithm(512, 512, 16, 16) == ("onednn" if wide else "winograd")
+    assert algorithm(512, 512, 32, 32) == "winograd"
+    assert algorithm(256, 512, 32, 32) == ("onednn" if wide else "winograd")
     assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() else "onednn")
 
 
@@ -67,6 +70,19 @@ def test_one_form_of_the_kernels_serves_both_directions(monkeypatch):
     for found, truth in ((both.forward(x), forward), (both.backward(y), backward)):
         assert float((found - truth).norm() / truth.norm()) < 2e-6
     assert both.backward.transformed.data_ptr() == both.forward.transformed.data_ptr()
+
+
+@pytest.mark.parametrize("shape", [(64, 40_000, 64), (300, 2000, 300), (3, 5, 7)])
+def test_products_are_products(shape):
+    n, k, m = shape
+    a, b = random(n, k), random(k, m)
+    transposed = b.T.contiguous().T
+    truth = a.double() @ b.double()
+    for found in (product(a, b), product(a, transposed), product(a, b, fewest=0)):
+        assert float((found - truth).norm() / truth.norm()) < 1e-6
+    square = product(a, a.T)
+    assert float((square - square.T).abs().max()) <= 1e-6 * float(square.abs().max())
+    assert torch.equal(product(a.double(), b.double()), truth)
 
 
 def test_backward_is_the_adjoint_of_forward():

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import nstlab as lab
-from nstlab.network import convolution
-from nstlab.network.convolution import Kernels, algorithm, has_wide_vectors
+from nstlab.network import convolution, has_wide_vectors, product
+from nstlab.network.convolution import Kernels, algorithm
 from nstlab.runs import this_machine
 from nstlab.settings import Settings
 from nstlab.sweeps import execution, notebook
@@ -30,9 +30,20 @@ def test_torch_without_nnpack(x, monkeypatch, gone):
     monkeypatch.delattr(torch, gone)
     assert algorithm(MANY[0], 128, 64, 64) == "onednn"
     assert torch.allclose(kernels(x), expected, rtol=1e-4, atol=1e-2)
-    assert this_machine(Settings(device="cpu"))["machine"]["convolution"] == (
-        "onednn" if has_wide_vectors() else "winograd, onednn"
-    )
+    assert this_machine(Settings(device="cpu"))["machine"]["convolution"] == "winograd, onednn"
+
+
+def test_torch_without_onednns_products(net, monkeypatch):
+    a, b = torch.randn(512, 600), torch.randn(600, 512)
+    before, shape = product(a, b), (512, 512, 24, 24)
+    kernels = Kernels(torch.randn(512, 512, 3, 3), torch.zeros(512))
+    x = torch.randn(1, *shape[1:])
+    expected = kernels(x)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    assert torch.allclose(product(a, b), before, rtol=1e-4, atol=1e-3)
+    assert algorithm(*shape) == ("onednn" if has_wide_vectors() else "winograd")
+    assert torch.allclose(kernels(x), expected, rtol=1e-3, atol=1e-2)
+    assert ("winograd" in this_machine(Settings(device="cpu"))["machine"]["convolution"]) is not has_wide_vectors()
 
 
 def test_tensors_that_do_not_tell_their_version(net, x, monkeypatch):
