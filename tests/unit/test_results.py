@@ -5,6 +5,7 @@ from itertools import combinations, pairwise
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import nstlab as lab
@@ -18,13 +19,27 @@ FOLDER = home() / "notebooks" / "results"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.csv") if "." not in path.stem)
 TRACED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 WITH_HISTORY = sorted(path.name.removesuffix(".history.csv") for path in FOLDER.glob("*.history.csv"))
-ROUNDING = 0.01
+AGAIN = {
+    "beginnings": ({"init": "average", "k_S": 100}, 0.1),
+    "control": ({"colour": "matched"}, 0.05),
+    "duration": ({"iteration": 10}, 0.03),
+    "gates": ({"gates": "first:50"}, 0.05),
+    "judges": ({"style_loss": "gram_l1"}, 0.1),
+    "loss": ({"style_loss": "mean_std"}, 0.05),
+    "optimiser": ({"optimizer": "adam", "learning_rate": 1}, 0.01),
+    "reduction": ({"reduction": None, "weights": "original-8bit"}, 0.05),
+    "rounding": ({"amount": 0.5, "convolution": "plain"}, 0.3),
+    "width": ({"reduction": "random", "amount": 0.5}, 0.3),
+}
+"""Table -> which rows are made again, and how far rounding may lead them: L-BFGS magnifies it, Adam hardly."""
 
 
 def same(stored, asked) -> bool:
     """Whether a cell of a stored table is a setting's value."""
     if pd.isna(stored):
         return asked in (None, "", ())
+    if asked is None:
+        return False
     return stored == (asked if isinstance(asked, str) else pytest.approx(asked, rel=1e-5))
 
 
@@ -46,16 +61,29 @@ def test_results_say_what_made_them(name, tmp_path):
     assert len(made_with["notebook_sha256"]) == 64
 
 
-def test_a_row_can_be_made_again(tmp_path):
-    """With Adam at a small rate, where rounding grows little: within ROUNDING, on any processor."""
-    table, pictures = sweeps.stored_results("optimiser")
-    calm = table[(table["optimizer"] == "adam") & (table["learning_rate"] == 1)]
-    number = random.Random(0).choice(list(calm.index))
-    point = sweeps.make_plan("optimiser", out=tmp_path).points[number]
-    run = lab.Run(point.settings, tmp_path).advance(progress=False)
+@pytest.fixture
+def one_thread():
+    """As the sweeps had it: on a processor like theirs a run then has the same bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_row_can_be_made_again(name, tmp_path, one_thread):
+    """Within what rounding makes of it on another processor, which notebook 14 tells from the table `rounding`."""
+    (table, pictures), (wanted, rounding) = sweeps.stored_results(name), AGAIN[name]
+    fits = [all(same(row[column], value) for column, value in wanted.items()) for _, row in table.iterrows()]
+    number = random.Random(0).choice(list(table.index[fits]))
+    plan = sweeps.make_plan(name, out=tmp_path)
+    settings = [point.settings for point in plan.points for _ in plan.content.get("store_at", [None])][number]
+    *_, last = lab.transfer(settings.with_(iterations=int(table.loc[number].get("iteration", settings.iterations))))
     for term in ("content", "style"):
-        assert run.history[term].iloc[-1] == pytest.approx(table.loc[number, f"loss_{term}"], rel=ROUNDING)
-    assert rmse(run.result, pictures[number]) < 12  # grey levels, of which JPEG makes about eight in a picture so rough
+        assert last.losses[term] == pytest.approx(table.loc[number, f"loss_{term}"], rel=rounding, abs=1e-3), term
+    alike = [rmse(last.image, picture) for picture in pictures if picture.shape == last.image.shape]
+    own = rmse(last.image, pictures[number])
+    assert own == min(alike) and own < 25  # grey levels, of which JPEG makes about eight in a picture so rough
 
 
 @pytest.mark.parametrize("name", WITH_HISTORY)
