@@ -139,7 +139,7 @@ def margins(net: Network, side: int, read: Sequence[str]) -> float:
 
 
 def segments_of(net: Network, read: Sequence[str]) -> list[Segment]:
-    """The network up to the deepest of the layers `read`, cut wherever its resolution falls.
+    """The network up to the deepest of the layers `read`, cut wherever its resolution falls; none if none is read.
 
     >>> from nstlab.network import load_vgg19
     >>> for s in segments_of(load_vgg19("random", device="cpu"), ["relu1_1", "relu3_1"]):
@@ -148,7 +148,9 @@ def segments_of(net: Network, read: Sequence[str]) -> list[Segment]:
     pool1 pool2 2 2 2 {'pool2': 2}
     pool2 relu3_1 1 1 1 {'relu3_1': 1}
     """
-    layers = net.layers[: max(net.layer(name).index for name in read)]
+    layers = net.layers[: max((net.layer(name).index for name in read), default=0)]
+    if not layers:
+        return []
     ends = [layer for last, layer in pairwise(layers) if layer.stride > last.stride]
     ends += [layers[-1]] if not ends or ends[-1] is not layers[-1] else []
     found, start = [], None
@@ -285,8 +287,7 @@ class TiledContent(ContentTerm):
                 found[name] = F.new_empty(1, F.shape[1], *self.net.layer(name).size(*x.shape[2:]))
             found[name][:, :, *place] = F
 
-        if self.layers:
-            self.tiles.forward(x, self.layers, see)
+        self.tiles.forward(x, self.layers, see)
         return found
 
     def averages(

@@ -84,6 +84,7 @@ def test_any_tile_and_any_size(tile, shape):
         {"style_loss": "gaussian_w2", "style_layers": ("relu1_1", "relu3_1")},
         {"style_layers": ("relu1_1", "pool2", "conv3_1"), "content_layers": ("conv2_2", "pool3")},
         {"content_layers": ()},
+        {"style_layers": ()},
         {"style_layer_weights": "balanced"},
         {"reduction": "magnitude", "amount": 0.5},
     ],
