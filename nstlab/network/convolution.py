@@ -50,8 +50,9 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
 
     Measured on two AVX2 cores at 96, 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is fastest with many
     positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
-    convolution with few features or few positions. With vectors of 512 bits oneDNN is twice as fast, NNPACK and
-    Winograd are not: there oneDNN also computes what has many weights. It replaces NNPACK on processors without it.
+    convolution with few features or few positions. With vectors of 512 bits oneDNN is twice as fast and NNPACK is
+    not: there oneDNN also computes what has many weights, as Winograd with its own products for the widest layers. It
+    replaces NNPACK on processors without it.
 
     >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 6, 6)
     ('onednn', 'onednn')
