@@ -37,10 +37,15 @@ def test_with_an_unusual_picture_and_every_kind_of_parameter(tmp_path, monkeypat
     assert again.folder == run.folder
 
 
-def test_from_a_flat_picture(tmp_path):
-    """In which all maxima of a pooling tie: its checks must not depend on which one is taken."""
-    values = {"content": "chelsea", "style": "waves", "size": 96, "iterations": 2, "init": "black"}
-    assert run_notebook(NOTEBOOK, values, tmp_path, progress=False).complete
+@pytest.mark.parametrize(
+    "unusual",
+    [{"init": "black"}, {"style_layers": [], "content_layers": ["relu1_1"]}, {"content": "waves", "content_layers": []}],
+    ids=str,
+)
+def test_its_checks_hold_for(unusual, tmp_path):
+    """A flat picture, in which all maxima of a pooling tie; content alone; a style alone, of the picture itself."""
+    values = {"content": "chelsea", "style": "waves", "size": 96, "iterations": 2}
+    assert run_notebook(NOTEBOOK, values | unusual, tmp_path, progress=False).complete
 
 
 def test_the_command_line_goes_through_it_with_settings_that_agree_together(tmp_path, monkeypatch, capsys):
