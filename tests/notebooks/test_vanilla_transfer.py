@@ -39,7 +39,11 @@ def test_with_an_unusual_picture_and_every_kind_of_parameter(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     "unusual",
-    [{"init": "black"}, {"style_layers": [], "content_layers": ["relu1_1"]}, {"content": "waves", "content_layers": []}],
+    [
+        {"init": "black"},
+        {"style_layers": [], "content_layers": ["relu1_1"]},
+        {"content": "waves", "content_layers": []},
+    ],
     ids=str,
 )
 def test_its_checks_hold_for(unusual, tmp_path):

@@ -24,11 +24,15 @@ AGAIN = {
     "control": ({"colour": "matched"}, 0.05),
     "duration": ({"iteration": 10}, 0.03),
     "gates": ({"gates": "first:50"}, 0.05),
+    "initial_values": ({"iteration": 20, "init": "average"}, 0.05),
+    "iterations": ({"iteration": 5}, 0.03),
     "judges": ({"style_loss": "gram_l1"}, 0.1),
+    "layers": ({"content_layers": "relu3_1"}, 0.1),
     "loss": ({"style_loss": "mean_std"}, 0.05),
     "optimiser": ({"optimizer": "adam", "learning_rate": 1}, 0.01),
     "reduction": ({"reduction": None, "weights": "original-8bit"}, 0.05),
     "rounding": ({"amount": 0.5, "convolution": "plain"}, 0.3),
+    "style_weight": ({"k_S": 0.01}, 0.05),
     "width": ({"reduction": "random", "amount": 0.5}, 0.3),
 }
 """Table -> which rows are made again, and how far rounding may lead them: L-BFGS magnifies it, Adam hardly."""
