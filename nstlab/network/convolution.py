@@ -109,7 +109,7 @@ class Kernels:
         (N, C), (H, W) = self.features, x.shape[2:]
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W)
         values = (N + C) * H * W
-        at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
+        at_a_time = AT_A_TIME // 2 if values <= SMALL or chosen == "winograd" else AT_A_TIME
         if values < at_a_time or x.dtype == torch.bfloat16:
             return self._convolve(x if passes is None else where_positive(x, passes), chosen)
         y = x.new_empty(1, N, H, W)
