@@ -26,7 +26,8 @@ AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the work
 SMALL = 2**23  # of pictures with fewer, strips of half as many cost little time, and take less memory at 256²
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where Winograd evaluates kernels: a third less error than 0, ±1, ±2 and ∞
 RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
-WIDE_CHANNELS, WIDE_POSITIONS = 512, 512  # with fewer, Winograd costs more than oneDNN's wide products save
+WIDE_CHANNELS = 512  # with fewer, Winograd's transforms cost more than oneDNN's wide products save;
+WIDE_POSITIONS = range(512, 8193)  # with fewer, its kernels are too much to read; with more, NNPACK is as fast
 MANY_WEIGHTS = 64  # per position; with as many, NNPACK loses: it transforms its kernels on every call
 
 
@@ -61,7 +62,7 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
         return "onednn"
     weights, many = inputs * outputs, MANY_WEIGHTS * height * width
     if has_wide_vectors():
-        if onednn() and min(inputs, outputs) >= WIDE_CHANNELS and height * width >= WIDE_POSITIONS:
+        if onednn() and min(inputs, outputs) >= WIDE_CHANNELS and height * width in WIDE_POSITIONS:
             return "winograd"
         return "nnpack" if weights <= many and nnpack() else "onednn"
     if weights >= many:
@@ -109,7 +110,7 @@ class Kernels:
         (N, C), (H, W) = self.features, x.shape[2:]
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W)
         values = (N + C) * H * W
-        at_a_time = AT_A_TIME // 2 if values <= SMALL or chosen == "winograd" else AT_A_TIME
+        at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
         if values < at_a_time or x.dtype == torch.bfloat16:
             return self._convolve(x if passes is None else where_positive(x, passes), chosen)
         y = x.new_empty(1, N, H, W)
