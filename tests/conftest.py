@@ -17,6 +17,11 @@ from nstlab.storage import home
 matplotlib.use("agg")  # here, and not in the environment: kernels that tests start draw into their notebooks
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(scope="session")
 def net() -> lab.VGG19:
     """The real VGG19, on the CPU."""

@@ -466,7 +466,6 @@ def test_forecast_grows_with_the_work():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu(tmp_path):
     bench = with_values(panel(out=tmp_path), size=96, iterations=20)
     assert tuple(value for _, value in bench.controls["device"].options)[:3] == ("auto", "cpu", "cuda")
