@@ -87,7 +87,8 @@ def test_a_row_can_be_made_again(name, tmp_path, one_thread):
         assert last.losses[term] == pytest.approx(table.loc[number, f"loss_{term}"], rel=rounding, abs=1e-3), term
     alike = [rmse(last.image, picture) for picture in pictures if picture.shape == last.image.shape]
     own = rmse(last.image, pictures[number])
-    assert own == min(alike) and own < 25  # grey levels, of which JPEG makes about eight in a picture so rough
+    assert own == min(alike)
+    assert own < (12 if rounding <= 0.03 else 25)  # grey levels; JPEG makes about eight of them in a picture so rough
 
 
 @pytest.mark.parametrize("name", WITH_HISTORY)
