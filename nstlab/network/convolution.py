@@ -295,10 +295,10 @@ def winograd(
     pixels[1 : H + 1, 1 : W + 1] = x[0].permute(1, 2, 0)
     row, column, _ = pixels.stride()
     tiles = pixels.as_strided((6, 6, h, w, C), (row, column, 4 * row, 4 * column, 1)).reshape(36, h * w * C)
-    transformed = product(B_T, tiles, 0).view(36, h * w, C)
+    transformed = product(B_T, tiles, fewest=0).view(36, h * w, C)
     products = x.new_empty(36, h * w, N)
     for number in range(36):
-        products[number] = product(transformed[number], kernels[number].T, 0)
-    y = product(A_T, products.view(36, h * w * N), 0)  # (16, h·w·N)
+        products[number] = product(transformed[number], kernels[number].T, fewest=0)
+    y = product(A_T, products.view(36, h * w * N), fewest=0)  # (16, h·w·N)
     y = y.view(4, 4, h, w, N).permute(2, 0, 3, 1, 4).reshape(4 * h, 4 * w, N)[:H, :W]
     return (y + bias).permute(2, 0, 1)[None]

@@ -179,7 +179,7 @@ def _steps(
             )
         named = dict(zip(losses, values, strict=True))
         del losses  # and with it the graph, which would fix the size of x
-        yield Step(iteration, objective.shown(x).clone(), named)
+        yield Step(iteration, objective.shown(x), named)
         if iteration < end:
             optimizer.step()
 

@@ -241,7 +241,10 @@ class Objective:
         return TERMS[name](net, pictures, self.settings)
 
     def shown(self, x: torch.Tensor) -> torch.Tensor:
-        """The optimised picture, (1, 3, H, W) in grey levels, as it is shown and saved: in [0, 1] units, unclamped."""
+        """The optimised picture, (1, 3, H, W) in grey levels, as it is shown and saved: in [0, 1] units, unclamped.
+
+        A tensor of its own, which later steps leave alone.
+        """
         content = self._pictures_of(x.shape[2:]).content
         return to_show(self.net.restore(x.detach()), content, self.settings.colour)
 
