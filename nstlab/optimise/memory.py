@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ FREED = 0.4e9  # below it, at most this much is freed and kept: Winograd's tenso
 FREED_OTHERWISE = 0.1e9
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
+ONEDNN_FAILED = re.compile(r"could not (create|execute) a primitive$|could not create a memory( object)?$")
 
 Shape = tuple[float, float]
 
@@ -253,10 +255,16 @@ def one_line_without_memory(settings: Settings, height: int, width: int) -> Iter
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is torch's, NNPACK's or Python's out-of-memory error."""
+    """Whether this is torch's, NNPACK's, oneDNN's or Python's out-of-memory error.
+
+    oneDNN names no reason. What it cannot compute at all it refuses earlier, as "a primitive descriptor"; what fails
+    afterwards got no memory for its code, its workspace or its tensors.
+    """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    text = str(error).lower().strip()
+    found = any(words in text for words in OUT_OF_MEMORY) or ONEDNN_FAILED.match(text)
+    return isinstance(error, RuntimeError) and bool(found)
 
 
 def computed_layers(settings: Settings) -> tuple[Layer, ...]:

@@ -53,10 +53,23 @@ def test_no_memory_on_the_way_is_one_line_with_a_size(convolution):
     assert 32 <= int(line.split("size=")[-1].split()[0]) < 512
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory():
-    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
-    assert not is_out_of_memory(RuntimeError("tensors allocated on two devices"))
-    assert not is_out_of_memory(ValueError("out of memory"))
+ONEDNN = ("could not create a primitive", "could not execute a primitive", "could not create a memory object")
+
+
+@pytest.mark.parametrize("text", ["std::bad_alloc", "DefaultCPUAllocator: can't allocate memory: you tried", *ONEDNN])
+def test_a_lack_of_memory_is_known_whoever_says_it(text):
+    assert is_out_of_memory(RuntimeError(text)) and not is_out_of_memory(ValueError(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tensors allocated on two devices",
+        "could not create a primitive descriptor for the matmul primitive. Run workload with ONEDNN_VERBOSE=all",
+    ],
+)
+def test_other_errors_are_not_taken_for_a_lack_of_memory(text):
+    assert not is_out_of_memory(RuntimeError(text))
 
 
 def test_too_large_a_picture_is_refused_with_a_size_that_is_not(monkeypatch, small):
