@@ -12,7 +12,7 @@ sparse_gradients.py  gradients of which only the strongest entries are passed ba
 device.py            the device to compute on
 """
 
-from nstlab.network.convolution import Kernels, algorithm, bordered, convolve, is_fast, nnpack
+from nstlab.network.convolution import Kernels, algorithm, algorithms, bordered, convolve, is_fast
 from nstlab.network.device import bfloat16_units, choose_device
 from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.layer import Layer
@@ -25,7 +25,7 @@ from nstlab.network.networks import (
     network_read_as,
     network_sha256,
 )
-from nstlab.network.products import has_wide_vectors, onednn, product
+from nstlab.network.products import has_wide_vectors, product
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, describe_layers, load_vgg19

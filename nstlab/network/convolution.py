@@ -5,8 +5,9 @@ and their two channel axes swapped: `Convolution` has both. On a CPU, in float32
 from the shape alone (`algorithm`), never from a timing, so that a run's bytes do not depend on what else the machine
 was doing. In all other cases, and with `convolution="plain"`, it is torch's conv2d.
 
-In bfloat16 it is oneDNN's, on tensors whose channels lie side by side in memory ("channels-last"): two bytes a value
-instead of four for everything that is read and written, and twice the products at a time on processors that have them.
+Where vectors are wide (512 bits), and in bfloat16, the channels of a position lie side by side in memory
+("channels-last"), as oneDNN's convolutions and Winograd's products want them, from the first layer to the last and
+back. bfloat16 has two bytes a value instead of four, and twice the products at a time on processors that have them.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the work
 SMALL = 2**23  # of pictures with fewer, strips of half as many cost little time, and take less memory at 256²
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where Winograd evaluates kernels: a third less error than 0, ±1, ±2 and ∞
 RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
-WIDE_CHANNELS = 512  # with fewer, Winograd's transforms cost more than oneDNN's wide products save;
-WIDE_POSITIONS = range(512, 8193)  # with fewer, its kernels are too much to read; with more, NNPACK is as fast
 MANY_WEIGHTS = 64  # per position; with as many, NNPACK loses: it transforms its kernels on every call
+WIDE_CHANNELS = 256  # where vectors are wide: with fewer, Winograd's transforms cost more than its products save;
+WIDE_POSITIONS = range(512, 8193)  # with fewer, its kernels are too much to read; with more, its tiles
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, padding: str = "zeros") -> torch.Tensor:
@@ -51,23 +52,28 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
 
     Measured on two AVX2 cores at 96, 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is fastest with many
     positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
-    convolution with few features or few positions. With vectors of 512 bits oneDNN is twice as fast and NNPACK is
-    not: there oneDNN also computes what has many weights, as Winograd with its own products for the widest layers. It
-    replaces NNPACK on processors without it.
+    convolution with few features or few positions; it replaces NNPACK on processors without it. With vectors of 512
+    bits oneDNN is twice as fast and NNPACK is not: there it computes all of them, directly or, for the layers with
+    the most features, Winograd's products.
 
     >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 6, 6)
     ('onednn', 'onednn')
     """
     if min(inputs, outputs) < FEWEST_CHANNELS or height * width < FEWEST_POSITIONS:
         return "onednn"
-    weights, many = inputs * outputs, MANY_WEIGHTS * height * width
     if has_wide_vectors():
-        if onednn() and min(inputs, outputs) >= WIDE_CHANNELS and height * width in WIDE_POSITIONS:
-            return "winograd"
-        return "nnpack" if weights <= many and nnpack() else "onednn"
-    if weights >= many:
-        return "winograd"
-    return "nnpack" if nnpack() else "onednn"
+        wide = min(inputs, outputs) >= WIDE_CHANNELS and height * width in WIDE_POSITIONS
+        chosen = "winograd" if wide else "onednn"
+    else:
+        chosen = "winograd" if inputs * outputs >= MANY_WEIGHTS * height * width else "nnpack"
+    return chosen if chosen in algorithms() else "onednn"
+
+
+def algorithms() -> list[str]:
+    """Those that `algorithm` chooses from with this processor and this torch."""
+    if has_wide_vectors():
+        return ["winograd", "onednn"] if onednn() else ["onednn"]
+    return ["nnpack", "winograd", "onednn"] if nnpack() else ["winograd", "onednn"]
 
 
 def nnpack() -> Callable[..., torch.Tensor] | None:
@@ -87,8 +93,8 @@ def is_fast(x: torch.Tensor) -> bool:
 
 
 def layout(dtype: torch.dtype) -> torch.memory_format:
-    """How the fast paths lay out tensors of this type."""
-    return torch.channels_last if dtype == torch.bfloat16 else torch.contiguous_format
+    """How the fast paths lay out tensors of this type in memory."""
+    return torch.channels_last if dtype == torch.bfloat16 or has_wide_vectors() else torch.contiguous_format
 
 
 class Kernels:
@@ -111,7 +117,8 @@ class Kernels:
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W)
         values = (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
-        if values < at_a_time or x.dtype == torch.bfloat16:
+        needs_no_workspace = chosen == "onednn" and layout(x.dtype) == torch.channels_last
+        if values < at_a_time or needs_no_workspace:
             return self._convolve(x if passes is None else where_positive(x, passes), chosen)
         y = x.new_empty(1, N, H, W)
         rows = max(1, at_a_time // (2 * (N + C) * W))

@@ -30,21 +30,26 @@ def gram(activation: torch.Tensor) -> torch.Tensor:
     tensor([[1., 1.],
             [1., 1.]])
     """
-    return _Gram.apply(activation.flatten(2).squeeze(0))
+    F = activation.flatten(2).squeeze(0)
+    return _Products.apply(F) / F.shape[1]
 
 
-class _Gram(torch.autograd.Function):
-    """F Fᵀ / M, with its gradient as one product, (g + gᵀ) F / M, instead of autograd's two."""
+class _Products(torch.autograd.Function):
+    """F Fᵀ for (N, M), with its gradient as one product, (g + gᵀ) F, instead of autograd's two.
+
+    If features lie side by side in memory, they do so in the gradient too.
+    """
 
     @staticmethod
     def forward(ctx, F: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(F)
-        return product(F, F.T) / F.shape[1]
+        return product(F, F.T)
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> torch.Tensor:
-        (F,) = ctx.saved_tensors  # (N, M)
-        return product((g + g.T) / F.shape[1], F)
+        (F,) = ctx.saved_tensors
+        g = g + g.T
+        return product(F.T, g).T if F.T.is_contiguous() else product(g, F)
 
 
 def content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
@@ -185,7 +190,7 @@ def gaussian(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """
     F = activation.flatten(2).squeeze(0).double()  # (N, M)
     μ = F.mean(1, keepdim=True)
-    return torch.cat([μ, _Gram.apply(F - μ)], dim=1)
+    return torch.cat([μ, _Products.apply(F - μ) / F.shape[1]], dim=1)
 
 
 def gaussian_w2_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -229,20 +234,6 @@ class Averages:
 
     summed: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
     statistic: Callable[[torch.Tensor], torch.Tensor]
-
-
-class _Products(torch.autograd.Function):
-    """F Fᵀ, with its gradient as one product."""
-
-    @staticmethod
-    def forward(ctx, F: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(F)
-        return product(F, F.T)
-
-    @staticmethod
-    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
-        (F,) = ctx.saved_tensors
-        return product(g + g.T, F)
 
 
 def _moments(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:

@@ -18,7 +18,7 @@ from nstlab import own
 from nstlab.errors import RunError
 from nstlab.gates import gates_as_text
 from nstlab.layers import VGG_BLOCKS
-from nstlab.network import Network, choose_device, has_wide_vectors, nnpack, onednn
+from nstlab.network import Network, algorithms, choose_device
 from nstlab.reduction import cost
 from nstlab.settings import LEARNING_RATES, Settings, knob
 from nstlab.storage import MOST_JSON, parse_json, read_regular, write_whole
@@ -143,8 +143,7 @@ def _convolution(settings: Settings, device: torch.device) -> str:
         return "plain"
     if settings.precision == "bfloat16":
         return "onednn, channels-last"
-    winograd = onednn() or not has_wide_vectors()
-    return ", ".join([*(["nnpack"] if nnpack() else []), *(["winograd"] if winograd else []), "onednn"])
+    return ", ".join(algorithms())
 
 
 def differences(manifest: dict[str, Any], settings: Settings) -> list[str]:

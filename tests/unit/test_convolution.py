@@ -8,7 +8,16 @@ import nstlab as lab
 from nstlab.images import Pictures
 from nstlab.layers import layer_names
 from nstlab.network import bfloat16_units, convolution, load_vgg19, product
-from nstlab.network.convolution import Convolution, Kernels, ReluMaxPool, algorithm, winograd, winograd_kernels
+from nstlab.network.convolution import (
+    Convolution,
+    Convolve,
+    ConvolveRelu,
+    Kernels,
+    ReluMaxPool,
+    algorithm,
+    winograd,
+    winograd_kernels,
+)
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
 
@@ -56,8 +65,29 @@ def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide):
     assert algorithm(3, 64, 256, 256) == algorithm(512, 512, 15, 16) == "onednn"
     assert algorithm(512, 512, 16, 16) == ("onednn" if wide else "winograd")
     assert algorithm(512, 512, 32, 32) == "winograd"
-    assert algorithm(256, 512, 32, 32) == ("onednn" if wide else "winograd")
-    assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() else "onednn")
+    assert algorithm(128, 512, 32, 32) == ("onednn" if wide else "winograd")
+    assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() and not wide else "onednn")
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("size", [(40, 32), (33, 7)])
+def test_either_layout_has_the_gradient_of_torchs(monkeypatch, wide, size):
+    """Whichever the processor prefers; where channels lie side by side they do so to the end and back."""
+    monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
+    weight, bias, x = random(32, 16, 3, 3), random(32), random(1, 16, *size)
+    fast, plain = (x.clone().requires_grad_() for _ in range(2))
+    y = ConvolveRelu.apply(fast, Convolution(weight, bias), True)
+    z = Convolve.apply(y, Convolution(weight.transpose(0, 1), bias[:16]))
+    expected = conv2d(conv2d(plain, weight, bias, padding=1).relu(), weight.transpose(0, 1), bias[:16], padding=1)
+    assert float((z - expected).norm() / expected.norm()) < 1e-5
+    z.square().sum().backward()
+    expected.square().sum().backward()
+    assert float((fast.grad - plain.grad).norm() / plain.grad.norm()) < 1e-4
+    leaf = z.detach().requires_grad_()
+    pooled = ReluMaxPool.apply(leaf)
+    pooled.sum().backward()
+    for tensor in (y, z, pooled, leaf.grad):
+        assert tensor.is_contiguous(memory_format=torch.channels_last if wide else torch.contiguous_format)
 
 
 def test_one_form_of_the_kernels_serves_both_directions(monkeypatch):
