@@ -277,7 +277,7 @@ def _matrices(numbers: tuple[float, ...], dtype: torch.dtype) -> tuple[torch.Ten
     A_T, B_T, G = evaluate(4).T, torch.linalg.inv(evaluate(6)).T, evaluate(3)
     if numbers == RECIPROCALS:
         B_T *= torch.tensor([[p**2 if 0 < abs(p) < inf else 1.0] for p in numbers], dtype=torch.float64)
-    return tuple(torch.kron(m, m).to(dtype) for m in (A_T, B_T, G))
+    return tuple(torch.kron(m, m).to(dtype).contiguous() for m in (A_T, B_T, G))
 
 
 def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
