@@ -103,7 +103,7 @@ class Kernels:
     numbers: tuple[float, ...] = NUMBERS
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self.weight, self.bias = weight.contiguous(memory_format=layout(weight.dtype)), bias.contiguous()
+        self.weight, self.bias = weight.contiguous(), bias.contiguous()
         self.features = tuple(weight.shape[:2])
 
     @cached_property
@@ -134,7 +134,7 @@ class Kernels:
             return winograd(x, self.transformed, self.bias, self.numbers)
         if chosen == "nnpack":
             return nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
-        return convolve(x, self.weight, self.bias)
+        return convolve(x.contiguous(memory_format=layout(x.dtype)), self.weight, self.bias)
 
 
 class Rotated(Kernels):
@@ -151,8 +151,7 @@ class Rotated(Kernels):
 
     @cached_property
     def weight(self) -> torch.Tensor:
-        rotated = self.others.weight.flip(2, 3).transpose(0, 1)
-        return rotated.contiguous(memory_format=layout(rotated.dtype))
+        return self.others.weight.flip(2, 3).transpose(0, 1).contiguous()
 
     @cached_property
     def bias(self) -> torch.Tensor:

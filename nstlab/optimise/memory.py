@@ -21,11 +21,11 @@ from nstlab.network import Layer, algorithm, choose_device, layers_of
 from nstlab.settings import Settings
 
 BASE_MEMORY = 0.3e9  # Python with torch
-WORKSPACE = 0.06e9  # that NNPACK keeps for its next call
+WORKSPACE = 0.06e9  # of NNPACK, which keeps it for its next call, or of Winograd
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
 MUCH_MEMORY = 1.8e9  # from this size on a run prefers less memory to a tenth more speed;
 FREED = 0.4e9  # below it, at most this much is freed and kept: Winograd's tensors come in many sizes
-FREED_OTHERWISE = 0.1e9
+FREED_OTHERWISE = 0.2e9
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
 ONEDNN_FAILED = re.compile(r"could not (create|execute) a primitive$|could not create a memory( object)?$")

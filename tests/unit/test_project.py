@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 import nstlab as lab
-from nstlab.network import has_wide_vectors
 from nstlab.settings import Settings
 from nstlab.storage import home
 from nstlab.sweeps import notebook_parameters
@@ -170,14 +169,22 @@ def test_nothing_happens_at_import(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("set_before", [None, "ACTIVE"])
-def test_idle_threads_sleep_where_nnpack_is_used_unless_somebody_wants_it_otherwise(set_before, monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if set_before is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
-    code = "import os, nstlab; print(os.environ.get('OMP_WAIT_POLICY'))"
+@pytest.mark.parametrize(
+    ("set_before", "expected"),
+    [
+        ({}, "PASSIVE 1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "PASSIVE 7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
+    ],
+)
+def test_idle_threads_soon_sleep_unless_somebody_wants_it_otherwise(set_before, expected, monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_before.items():
+        monkeypatch.setenv(name, value)
+    code = "import os, nstlab; print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert found.strip() == str(set_before or (None if has_wide_vectors() else "PASSIVE"))
+    assert found.strip() == expected
 
 
 def test_public_names_have_a_docstring():
