@@ -185,17 +185,22 @@ class Convolution:
         return same and known and (version_of(weight), version_of(bias)) == (version, bias_version)
 
 
+def like_the_input(ctx, g: torch.Tensor) -> torch.Tensor:
+    """A gradient that is contiguous if the input was, as a picture is: optimizers of others may ask for a `view`."""
+    return g.contiguous() if ctx.is_contiguous else g
+
+
 class Convolve(torch.autograd.Function):
     """The convolution alone, for when its own activation is wanted."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
-        ctx.convolution = convolution
+        ctx.convolution, ctx.is_contiguous = convolution, x.is_contiguous()
         return convolution.forward(x)
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return ctx.convolution.backward(g), None
+        return like_the_input(ctx, ctx.convolution.backward(g)), None
 
 
 class ConvolveRelu(torch.autograd.Function):
@@ -207,14 +212,14 @@ class ConvolveRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: torch.Tensor, convolution: Convolution, read: bool) -> torch.Tensor:
         y = convolution.forward(x).relu_()
-        ctx.convolution = convolution
+        ctx.convolution, ctx.is_contiguous = convolution, x.is_contiguous()
         ctx.save_for_backward(y if read else y > 0)
         return y
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (passes,) = ctx.saved_tensors
-        return ctx.convolution.backward(g, passes), None, None
+        return like_the_input(ctx, ctx.convolution.backward(g, passes)), None, None
 
 
 class ReluMaxPool(torch.autograd.Function):

@@ -148,7 +148,7 @@ class Network(nn.Module):
         """
         keep = list(keep)
         kept = dict(self.activations(x, keep))
-        return {name: kept[name] for name in keep}
+        return {name: kept[name].contiguous() for name in keep}  # whatever is fastest on the way, `view` works
 
     def activations(
         self, x: torch.Tensor, keep: Iterable[str], after: str | None = None

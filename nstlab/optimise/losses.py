@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 
 import torch
 from torch.nn.functional import interpolate
@@ -314,7 +315,9 @@ def style_loss_of(name: str) -> StyleLoss:
         raise RequestError(f"{name} is {type(found).__name__}; expected {expected}")
     return replace(
         found,
-        statistic=guarded(name, found.statistic, "a tensor from an activation (1, N, H, W) and a seed", _no_tensor),
+        statistic=guarded(
+            name, _with_views(found.statistic), "a tensor from an activation (1, N, H, W) and a seed", _no_tensor
+        ),
         loss=guarded(name, found.loss, "a finite scalar tensor from two statistics", _no_loss),
     )
 
@@ -324,7 +327,17 @@ def content_loss_of(name: str) -> ContentLoss:
     if not is_own(name):
         return CONTENT_LOSSES[name]
     expected = "a finite scalar tensor from two activations (1, N, H, W)"
-    return guarded(name, function_of(name, expected), expected, _no_loss)
+    return guarded(name, _with_views(function_of(name, expected)), expected, _no_loss)
+
+
+def _with_views(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The same function of contiguous tensors, so that `view` works, however the fast paths lay out activations."""
+
+    @wraps(function, updated=())
+    def call(*arguments: torch.Tensor | int) -> torch.Tensor:
+        return function(*(each.contiguous() if isinstance(each, torch.Tensor) else each for each in arguments))
+
+    return call
 
 
 def _no_tensor(result: object, *_: object) -> str | None:

@@ -90,6 +90,16 @@ def test_either_layout_has_the_gradient_of_torchs(monkeypatch, wide, size):
         assert tensor.is_contiguous(memory_format=torch.channels_last if wide else torch.contiguous_format)
 
 
+def test_what_others_see_is_contiguous(net, noise):
+    """`view`, which the code of others asks for, works on activations and on the picture's gradient."""
+    x = net.prepare(noise).requires_grad_()
+    found = net(x, keep=["relu1_1", "relu2_1", "pool2"])
+    for activation in found.values():
+        activation.view(activation.shape[1], -1)
+    (gradient,) = torch.autograd.grad(found["pool2"].square().mean(), x)
+    gradient.view(-1)
+
+
 def test_one_form_of_the_kernels_serves_both_directions(monkeypatch):
     """Winograd's kernels at the reciprocal numbers are those of the gradient."""
     monkeypatch.setattr(convolution, "algorithm", lambda *shape: "winograd")

@@ -279,3 +279,19 @@ def test_a_judge_is_a_number(mine):
     with pytest.raises(RequestError, match="did you mean 'colour'"):
         metric_of("color")
     assert metric_of("ssim") == ("ssim", METRICS["ssim"])
+
+
+def test_its_losses_may_ask_for_views(mine):
+    """As most Gram matrices on the web do; on some processors the fast paths lay out activations differently."""
+    text = (
+        "import nstlab as lab\n"
+        "def gram(F, seed):\n    f = F.view(F.shape[1], -1)\n    return f @ f.T / f.shape[1]\n"
+        "style = lab.StyleLoss(gram, lambda a, b: ((a - b) / len(a)).square().mean())\n"
+        "def content(F, P):\n    return (F.view(-1) - P.view(-1)).square().mean()\n"
+    )
+    file = mine(text)
+    (step,) = lab.transfer(
+        Settings(**{**SMALL, "iterations": 0}, style_loss=f"{file}:style", content_loss=f"{file}:content")
+    )
+    (ours,) = lab.transfer(Settings(**{**SMALL, "iterations": 0}))
+    assert step.losses["total"] == pytest.approx(ours.losses["total"], rel=1e-4)
