@@ -33,6 +33,6 @@ def product(a: torch.Tensor, b: torch.Tensor, fewest: int = LARGE) -> torch.Tens
     tensor([[1., 2.],
             [3., 4.]])
     """
-    is_large = len(a) * b.numel() >= fewest and a.is_contiguous()  # oneDNN would copy a transposed one
-    linear = onednn() if is_large and a.dtype == torch.float32 and a.device.type == "cpu" else None
+    is_ours = a.dtype == torch.float32 and a.device.type == "cpu" and len(a) * b.numel() >= fewest
+    linear = onednn() if is_ours and a.is_contiguous() else None  # it would copy a transposed one
     return linear(a, b.T, None, "none", [], "") if linear else a @ b

@@ -262,9 +262,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
+    if not isinstance(error, RuntimeError):
+        return False
     text = str(error).lower().strip()
-    found = any(words in text for words in OUT_OF_MEMORY) or ONEDNN_FAILED.match(text)
-    return isinstance(error, RuntimeError) and bool(found)
+    return any(words in text for words in OUT_OF_MEMORY) or ONEDNN_FAILED.match(text) is not None
 
 
 def computed_layers(settings: Settings) -> tuple[Layer, ...]:

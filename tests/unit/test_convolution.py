@@ -64,7 +64,7 @@ def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide):
     monkeypatch.setattr(convolution, "onednn", lambda: torch.matmul if wide else None)
     assert algorithm(3, 64, 256, 256) == algorithm(512, 512, 15, 16) == "onednn"
     assert algorithm(512, 512, 16, 16) == ("onednn" if wide else "winograd")
-    assert algorithm(512, 512, 32, 32) == "winograd"
+    assert algorithm(512, 512, 32, 32) == algorithm(256, 512, 32, 32) == "winograd"
     assert algorithm(128, 512, 32, 32) == ("onednn" if wide else "winograd")
     assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() and not wide else "onednn")
 
