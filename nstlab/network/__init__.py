@@ -6,7 +6,8 @@ efficientnet.py      EfficientNet-Lite0, stage by stage
 networks.py          the networks by name
 weights.py           where their weights come from; formats.py, weights_files.py: other tools' files, read safely
 gating.py            features that are scaled or switched off
-convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows; products.py: of matrices
+convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows; winograd.py: with fewer products;
+                     onednn.py: with private functions of torch
 receptive_fields.py  what a position sees
 sparse_gradients.py  gradients of which only the strongest entries are passed back
 device.py            the device to compute on
@@ -25,7 +26,7 @@ from nstlab.network.networks import (
     network_read_as,
     network_sha256,
 )
-from nstlab.network.products import has_wide_vectors, product
+from nstlab.network.onednn import has_wide_vectors, product
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, describe_layers, load_vgg19

@@ -13,23 +13,20 @@ back. bfloat16 has two bytes a value instead of four, and twice the products at 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, cached_property
-from math import inf
+from functools import cached_property
 
 import torch
 from torch.nn.functional import conv2d, pad
 
-from nstlab.network.products import has_wide_vectors, onednn, product
+from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
+from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, winograd, winograd_kernels
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
-FEWEST_POSITIONS = 256  # with fewer, reading the transformed kernels (four times as many numbers) dominates
+FEWEST_POSITIONS = 512  # with fewer, reading the transformed kernels (four times as many numbers) dominates
 AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the workspace is larger than both
 SMALL = 2**23  # of pictures with fewer, strips of half as many cost little time, and take less memory at 256²
-NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where Winograd evaluates kernels: a third less error than 0, ±1, ±2 and ∞
-RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
-MANY_WEIGHTS = 64  # per position; with as many, NNPACK loses: it transforms its kernels on every call
-WIDE_CHANNELS = 256  # where vectors are wide: with fewer, Winograd's transforms cost more than its products save;
-WIDE_POSITIONS = range(512, 8193)  # with fewer, its kernels are too much to read; with more, its tiles
+MANY_WEIGHTS = 100  # per position; with as many, NNPACK loses: it transforms its kernels on every call
+WIDE_CHANNELS = 256  # where vectors are wide; with fewer, Winograd's transforms cost more than its products save
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, padding: str = "zeros") -> torch.Tensor:
@@ -50,7 +47,7 @@ def bordered(x: torch.Tensor, padding: str) -> torch.Tensor:
 def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
     """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
 
-    Measured on two AVX2 cores at 96, 256 and 512 pixels: NNPACK's Winograd F(6x6, 3x3) is fastest with many
+    Measured at 128, 256 and 512 pixels. With vectors of 256 bits NNPACK's Winograd F(6x6, 3x3) is fastest with many
     positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
     convolution with few features or few positions; it replaces NNPACK on processors without it. With vectors of 512
     bits oneDNN is twice as fast and NNPACK is not: there it computes all of them, directly or, for the layers with
@@ -62,8 +59,7 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
     if min(inputs, outputs) < FEWEST_CHANNELS or height * width < FEWEST_POSITIONS:
         return "onednn"
     if has_wide_vectors():
-        wide = min(inputs, outputs) >= WIDE_CHANNELS and height * width in WIDE_POSITIONS
-        chosen = "winograd" if wide else "onednn"
+        chosen = "winograd" if min(inputs, outputs) >= WIDE_CHANNELS else "onednn"
     else:
         chosen = "winograd" if inputs * outputs >= MANY_WEIGHTS * height * width else "nnpack"
     return chosen if chosen in algorithms() else "onednn"
@@ -72,7 +68,7 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
 def algorithms() -> list[str]:
     """Those that `algorithm` chooses from with this processor and this torch."""
     if has_wide_vectors():
-        return ["winograd", "onednn"] if onednn() else ["onednn"]
+        return ["winograd", "onednn"] if can_lay_out() else ["onednn"]
     return ["nnpack", "winograd", "onednn"] if nnpack() else ["winograd", "onednn"]
 
 
@@ -98,18 +94,23 @@ def layout(dtype: torch.dtype) -> torch.memory_format:
 
 
 class Kernels:
-    """The kernels (N, C, 3, 3) and biases (N,) of one direction of a convolution."""
+    """The kernels (N, C, 3, 3) and biases (N,) of one direction of a convolution, and how they compute it."""
 
     numbers: tuple[float, ...] = NUMBERS
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self.weight, self.bias = weight.contiguous(), bias.contiguous()
         self.features = tuple(weight.shape[:2])
+        self._laid_out: LaidOut | None = None
+
+    def plain(self) -> torch.Tensor:
+        """The kernels as they are, (N, C, 3, 3), for whoever keeps another form of them."""
+        return self.weight
 
     @cached_property
-    def transformed(self) -> torch.Tensor:
-        """Winograd's form of them, (36, N, C)."""
-        return winograd_kernels(self.weight)
+    def products(self) -> Products:
+        """Winograd's form of the kernels."""
+        return Products(winograd_kernels(self.weight))
 
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0."""
@@ -117,8 +118,7 @@ class Kernels:
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W)
         values = (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
-        needs_no_workspace = chosen == "onednn" and layout(x.dtype) == torch.channels_last
-        if values < at_a_time or needs_no_workspace:
+        if values < at_a_time or layout(x.dtype) == torch.channels_last:  # which needs no workspace
             return self._convolve(x if passes is None else where_positive(x, passes), chosen)
         y = x.new_empty(1, N, H, W)
         rows = max(1, at_a_time // (2 * (N + C) * W))
@@ -131,35 +131,44 @@ class Kernels:
 
     def _convolve(self, x: torch.Tensor, chosen: str) -> torch.Tensor:
         if chosen == "winograd":
-            return winograd(x, self.transformed, self.bias, self.numbers)
+            return winograd(x, self.products, self.bias, self.numbers)
         if chosen == "nnpack":
             return nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
-        return convolve(x.contiguous(memory_format=layout(x.dtype)), self.weight, self.bias)
+        x = x.contiguous(memory_format=layout(x.dtype))
+        if layout(x.dtype) == torch.contiguous_format or not can_lay_out():
+            return convolve(x, self.weight, self.bias)
+        laid_out = self._laid_out
+        if laid_out is None or laid_out.shape != x.shape:
+            laid_out = self._laid_out = LaidOut(self.plain(), x.shape)
+        return laid_out(x, self.bias)
 
 
 class Rotated(Kernels):
     """The kernels of the gradient: rotated by 180°, their two channel axes swapped; the bias is 0.
 
-    Winograd's form of them is that of the others, read at the reciprocal numbers: nothing is stored twice. Layers
-    that are never convolved otherwise have no rotated copy.
+    Winograd's form of them is that of the others, read at the reciprocal numbers.
     """
 
     numbers = RECIPROCALS
 
     def __init__(self, others: Kernels) -> None:
-        self.others, self.features = others, others.features[::-1]
+        self.others, self.features, self._laid_out = others, others.features[::-1], None
 
     @cached_property
     def weight(self) -> torch.Tensor:
+        return self.plain()
+
+    def plain(self) -> torch.Tensor:
         return self.others.weight.flip(2, 3).transpose(0, 1).contiguous()
 
     @cached_property
     def bias(self) -> torch.Tensor:
         return self.others.bias.new_zeros(self.features[0])
 
-    @property
-    def transformed(self) -> torch.Tensor:
-        return self.others.transformed.transpose(1, 2)
+    @cached_property
+    def products(self) -> Products:
+        kept = self.others.products.kernels
+        return Products((winograd_kernels(self.others.weight) if kept is None else kept).transpose(1, 2))
 
 
 def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -259,57 +268,3 @@ class ReluMaxPool(torch.autograd.Function):
         torch.mul(left, is_right, out=right)
         left -= right
         return whole
-
-
-@cache
-def _matrices(numbers: tuple[float, ...], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Winograd's F(4x4, 3x3) (Lavin & Gray 2016): Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for 6 x 6 pixels d and a kernel g.
-
-    A row of a kernel, or of pixels, counts as a polynomial's coefficients. G evaluates it at six numbers p; Aᵀ and Bᵀ
-    are the transposes of evaluating and of interpolating, as a convolution is the transpose of a multiplication. A
-    rotated kernel at 1/p is p⁻² times the kernel at p, so one G serves both directions. Each matrix acts on rows and
-    on columns; on a flattened square that is its Kronecker product with itself.
-
-    Returns Aᵀ (16, 36), Bᵀ (36, 36), G (36, 9).
-    """
-
-    def evaluate(most: int) -> torch.Tensor:
-        """A row for each number: its powers up to that of `most` coefficients; for ∞, the last coefficient."""
-        rows = [[float(k == most - 1) if p == inf else p**k for k in range(most)] for p in numbers]
-        return torch.tensor(rows, dtype=torch.float64)
-
-    A_T, B_T, G = evaluate(4).T, torch.linalg.inv(evaluate(6)).T, evaluate(3)
-    if numbers == RECIPROCALS:
-        B_T *= torch.tensor([[p**2 if 0 < abs(p) < inf else 1.0] for p in numbers], dtype=torch.float64)
-    return tuple(torch.kron(m, m).to(dtype).contiguous() for m in (A_T, B_T, G))
-
-
-def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
-    """G g Gᵀ for every kernel: (N, C, 3, 3) -> (36, N, C)."""
-    N, C = weight.shape[:2]
-    _, _, G = _matrices(NUMBERS, weight.dtype)
-    return (G @ weight.reshape(N * C, 9).T).view(36, N, C)
-
-
-def winograd(
-    x: torch.Tensor, kernels: torch.Tensor, bias: torch.Tensor, numbers: tuple[float, ...] = NUMBERS
-) -> torch.Tensor:
-    """The 3x3 convolution of (1, C, H, W) with transformed kernels (36, N, C): (1, N, H, W).
-
-    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated. Channels lie side by
-    side in memory, here and in the result.
-    """
-    C, H, W = x.shape[1:]
-    N, h, w = kernels.shape[1], -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
-    A_T, B_T, _ = _matrices(numbers, x.dtype)
-    pixels = x.new_zeros(4 * h + 2, 4 * w + 2, C)
-    pixels[1 : H + 1, 1 : W + 1] = x[0].permute(1, 2, 0)
-    row, column, _ = pixels.stride()
-    tiles = pixels.as_strided((6, 6, h, w, C), (row, column, 4 * row, 4 * column, 1)).reshape(36, h * w * C)
-    transformed = product(B_T, tiles, fewest=0).view(36, h * w, C)
-    products = x.new_empty(36, h * w, N)
-    for number in range(36):
-        products[number] = product(transformed[number], kernels[number].T, fewest=0)
-    y = product(A_T, products.view(36, h * w * N), fewest=0)  # (16, h·w·N)
-    y = y.view(4, 4, h, w, N).permute(2, 0, 3, 1, 4).reshape(4 * h, 4 * w, N)[:H, :W]
-    return (y + bias).permute(2, 0, 1)[None]

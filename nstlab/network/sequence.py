@@ -151,12 +151,13 @@ class Network(nn.Module):
         return {name: kept[name].contiguous() for name in keep}  # whatever is fastest on the way, `view` works
 
     def activations(
-        self, x: torch.Tensor, keep: Iterable[str], after: str | None = None
+        self, x: torch.Tensor, keep: Iterable[str], after: str | None = None, as_computed: bool = False
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Like `forward`, but yields each activation as soon as it is there, so that it need not stay in memory.
 
         This helps backward too: autograd visits what was computed in reverse order.
         after: x is not a picture but the activation of this layer, and the functions behind it are applied.
+        as_computed: in bfloat16 if that is what the network computes with, instead of the weights' type.
         """
         keep, names = set(keep), self.up_to(keep)
         x = self._scaled(x) if after is None else x / self.unit

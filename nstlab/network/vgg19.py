@@ -136,7 +136,7 @@ class VGG19(Network):
         return convolve(x, weight, bias)
 
     def activations(
-        self, x: torch.Tensor, keep: Iterable[str], after: str | None = None
+        self, x: torch.Tensor, keep: Iterable[str], after: str | None = None, as_computed: bool = False
     ) -> Iterator[tuple[str, torch.Tensor]]:
         keep, done = set(keep), self.layer(after).index if after else 0
         for names in self.groups({*keep, after} - {None}):
@@ -148,7 +148,7 @@ class VGG19(Network):
             x = self._apply_group(names, x, read=names[-1] in keep)
             x = self.gates[names[-1]](x) if names[-1] in self.gates else x
             if names[-1] in keep:
-                yield names[-1], x.to(self.mean.dtype)
+                yield names[-1], x if as_computed else x.to(self.mean.dtype)
 
     def groups(self, keep: Iterable[str]) -> list[tuple[str, ...]]:
         """The layers up to the deepest of `keep`, grouped into tuples that can be computed in one go.

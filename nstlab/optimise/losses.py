@@ -35,21 +35,28 @@ def gram(activation: torch.Tensor) -> torch.Tensor:
     return _Products.apply(F) / F.shape[1]
 
 
+def features(activation: torch.Tensor) -> torch.Tensor:
+    """An activation (1, N, H, W) as a matrix (N, M), in float32 if it is in bfloat16."""
+    F = activation.flatten(2).squeeze(0)
+    return F.float() if F.dtype == torch.bfloat16 else F
+
+
 class _Products(torch.autograd.Function):
     """F Fᵀ for (N, M), with its gradient as one product, (g + gᵀ) F, instead of autograd's two.
 
-    If features lie side by side in memory, they do so in the gradient too.
+    If features lie side by side in memory, they do so in the gradient too. Products of bfloat16 are added in float32.
     """
 
     @staticmethod
     def forward(ctx, F: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(F)
+        F = features(F[None])
         return product(F, F.T)
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> torch.Tensor:
         (F,) = ctx.saved_tensors
-        g = g + g.T
+        g = (g + g.T).to(F.dtype)
         return product(F.T, g).T if F.T.is_contiguous() else product(g, F)
 
 
@@ -98,7 +105,7 @@ def mean_std(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     tensor([[2.],
             [1.]])
     """
-    F = activation.flatten(2).squeeze(0)  # (N, M)
+    F = features(activation)
     return torch.stack([F.mean(1), (F.var(1, correction=0) + 1e-6).sqrt()])
 
 
@@ -109,7 +116,7 @@ def mean_std_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def samples(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """The activation at S = min(M, 256) of its M positions, (S, N), drawn from `seed` without repetition."""
-    F = activation.flatten(2).squeeze(0)  # (N, M)
+    F = features(activation)
     draw = torch.Generator().manual_seed(seed)
     at = torch.randperm(F.shape[1], generator=draw)[:SAMPLES].sort().values
     return F[:, at.to(F.device)].T.contiguous()
@@ -138,7 +145,7 @@ def projections(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
     Directions are uniform on the unit sphere of the N features, and the same in every call.
     """
-    F = activation.flatten(2).squeeze(0)  # (N, M)
+    F = features(activation)
     draw = torch.Generator().manual_seed(seed)
     θ = torch.randn(DIRECTIONS, F.shape[0], generator=draw)
     θ = (θ / θ.norm(dim=1, keepdim=True)).to(F)
@@ -170,7 +177,7 @@ def firing(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     tensor([[1.0000, 0.5000],
             [0.5000, 0.5000]])
     """
-    F = activation.flatten(2).squeeze(0)  # (N, M)
+    F = features(activation)
     soft = torch.sigmoid(F / F.detach().abs().mean().clamp_min(1e-12))
     B = soft + ((F > 0).to(F) - soft).detach()
     return B @ B.T / F.shape[1]
@@ -189,7 +196,7 @@ def gaussian(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     >>> gaussian(torch.tensor([[[[1.0, 3.0]]]]))
     tensor([[2., 1.]], dtype=torch.float64)
     """
-    F = activation.flatten(2).squeeze(0).double()  # (N, M)
+    F = features(activation).double()
     μ = F.mean(1, keepdim=True)
     return torch.cat([μ, _Products.apply(F - μ) / F.shape[1]], dim=1)
 
@@ -331,11 +338,14 @@ def content_loss_of(name: str) -> ContentLoss:
 
 
 def _with_views(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """The same function of contiguous tensors, so that `view` works, however the fast paths lay out activations."""
+    """The same function of contiguous tensors of at least 32 bits, so that `view` works, whatever the fast paths do."""
 
     @wraps(function, updated=())
     def call(*arguments: torch.Tensor | int) -> torch.Tensor:
-        return function(*(each.contiguous() if isinstance(each, torch.Tensor) else each for each in arguments))
+        return function(*(whole(each) if isinstance(each, torch.Tensor) else each for each in arguments))
+
+    def whole(tensor: torch.Tensor) -> torch.Tensor:
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous()
 
     return call
 

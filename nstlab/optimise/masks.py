@@ -20,7 +20,7 @@ Masking = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 def at_layer(t: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
     """The mask (1, 1, H, W) at an activation's positions, by averaging areas."""
-    return adaptive_avg_pool2d(t.to(activation), activation.shape[2:])
+    return adaptive_avg_pool2d(t, activation.shape[2:])
 
 
 def weighted(activation: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

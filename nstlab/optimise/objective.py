@@ -33,7 +33,10 @@ class Term(Protocol):
     parts: tuple[str, ...]
 
     def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
-        """A layer's part of the loss, a scalar, from its activation (1, N, H, W); computed while the network runs."""
+        """A layer's part of the loss, a scalar, from its activation (1, N, H, W); computed while the network runs.
+
+        With precision=bfloat16 that is the activation's type, if the network computes with it.
+        """
 
     def of_picture(self, x: torch.Tensor, of_layers: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The loss, a scalar, from the picture (1, 3, H, W) in grey levels and the layers' parts."""
@@ -48,7 +51,7 @@ class _ReducedNetwork:
     def counted(self, name: str, activation: torch.Tensor) -> torch.Tensor:
         """An activation, with each channel of a reduced layer times its weight (`VGG19.channel_weights`)."""
         c = self.net.channel_weights.get(name)
-        return activation if c is None else activation * c.to(activation).view(1, -1, 1, 1)
+        return activation if c is None else activation * c.to(self.net.mean).view(1, -1, 1, 1)
 
     def portion(self, name: str, power: int) -> float:
         """(n/N)^power: scales a loss that divides by a reduced layer's n channels to the full layer's N."""
@@ -123,13 +126,13 @@ class StyleTerm(_ReducedNetwork):
 
     def _statistics(self, x: torch.Tensor, t: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """By layer, of a style picture in grey levels under its mask."""
-        seen = self.net.activations(x, keep=self.layers)
+        seen = self.net.activations(x, keep=self.layers, as_computed=True)
         return {name: self.statistic(name, activation, t) for name, activation in seen}
 
     def statistic(self, name: str, activation: torch.Tensor, t: torch.Tensor | None = None) -> torch.Tensor:
         """t: a mask of the picture, (1, 1, H, W); None: all of it."""
         if t is not None:
-            activation = self.compare.masking(activation, at_layer(t, activation))
+            activation = self.compare.masking(activation, at_layer(t.to(self.net.mean), activation))
         return self.compare.statistic(self.counted(name, activation), self.settings.seed)
 
     def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
@@ -208,7 +211,7 @@ class Objective:
         x = self._painted(x)
         terms = self._terms(net, x.shape[2:]) if targets_too else self.terms_of(x.shape[2:])
         layers = [name for term in terms.values() for name in term.layers]
-        return self._losses(terms, x, net.activations(x, keep=layers), weights)
+        return self._losses(terms, x, net.activations(x, keep=layers, as_computed=True), weights)
 
     def _losses(
         self,

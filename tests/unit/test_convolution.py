@@ -8,6 +8,7 @@ import nstlab as lab
 from nstlab.images import Pictures
 from nstlab.layers import layer_names
 from nstlab.network import bfloat16_units, convolution, load_vgg19, product
+from nstlab.network import winograd as fast
 from nstlab.network.convolution import (
     Convolution,
     Convolve,
@@ -15,9 +16,8 @@ from nstlab.network.convolution import (
     Kernels,
     ReluMaxPool,
     algorithm,
-    winograd,
-    winograd_kernels,
 )
+from nstlab.network.winograd import Products, winograd, winograd_kernels
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
 
@@ -33,7 +33,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 def test_each_algorithm_against_float64(size, inputs, outputs):
     x, weight, bias = random(1, inputs, *size), random(outputs, inputs, 3, 3), random(outputs)
     truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    found = {"chosen": Kernels(weight, bias)(x), "winograd": winograd(x, winograd_kernels(weight), bias)}
+    found = {"chosen": Kernels(weight, bias)(x), "winograd": winograd(x, Products(winograd_kernels(weight)), bias)}
     if torch._nnpack_available():
         found["nnpack"] = torch._nnpack_spatial_convolution(x, weight, bias, [1, 1], [1, 1])
     for name, y in found.items():
@@ -55,17 +55,42 @@ def test_a_large_picture_in_strips_is_one_picture(monkeypatch, size, at_a_time):
 
 def test_winograd_is_exact_in_exact_arithmetic():
     x, weight, bias = (random(*shape, dtype=torch.float64) for shape in ((1, 5, 11, 9), (4, 5, 3, 3), (4,)))
-    assert torch.allclose(winograd(x, winograd_kernels(weight), bias), conv2d(x, weight, bias, padding=1), atol=1e-12)
+    found = winograd(x, Products(winograd_kernels(weight)), bias)
+    assert torch.allclose(found, conv2d(x, weight, bias, padding=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (31, 66), (45, 5)])
+@pytest.mark.parametrize("at_once", [1, 20, 512])
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_winograd_in_strips_with_kernels_laid_out_and_not(monkeypatch, size, at_once, laid_out):
+    monkeypatch.setattr(fast, "AT_ONCE", at_once)
+    if not laid_out:
+        monkeypatch.setattr(fast, "can_lay_out", lambda: False)
+    x, weight, bias = random(1, 24, *size), random(40, 24, 3, 3), random(40)
+    truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    found = winograd(x, Products(winograd_kernels(weight)), bias)
+    assert float((found - truth).norm() / truth.norm()) < 2e-6
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weights_are_laid_out_anew_for_another_shape():
+    """oneDNN lays out 77 to 131 features in one way for 8 positions in a row, and in another way for more."""
+    kernels = Kernels(random(131, 77, 3, 3), random(131))
+    for size in ((8, 8), (30, 30), (8, 8)):
+        x = random(1, 77, *size).to(torch.bfloat16)
+        truth = conv2d(x.float(), kernels.weight, kernels.bias, padding=1)
+        assert relative(Kernels(kernels.weight.bfloat16(), kernels.bias.bfloat16())(x), truth) < 0.01
+        x = random(1, 77, *size)
+        assert relative(kernels(x), conv2d(x, kernels.weight, kernels.bias, padding=1)) < 1e-5
 
 
 @pytest.mark.parametrize("wide", [True, False])
 def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide):
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
-    monkeypatch.setattr(convolution, "onednn", lambda: torch.matmul if wide else None)
-    assert algorithm(3, 64, 256, 256) == algorithm(512, 512, 15, 16) == "onednn"
-    assert algorithm(512, 512, 16, 16) == ("onednn" if wide else "winograd")
+    monkeypatch.setattr(convolution, "can_lay_out", lambda: wide)
+    assert algorithm(3, 64, 256, 256) == algorithm(512, 512, 16, 16) == "onednn"
     assert algorithm(512, 512, 32, 32) == algorithm(256, 512, 32, 32) == "winograd"
-    assert algorithm(128, 512, 32, 32) == ("onednn" if wide else "winograd")
+    assert algorithm(128, 512, 24, 24) == ("onednn" if wide else "winograd")
     assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() and not wide else "onednn")
 
 
@@ -100,16 +125,20 @@ def test_what_others_see_is_contiguous(net, noise):
     gradient.view(-1)
 
 
-def test_one_form_of_the_kernels_serves_both_directions(monkeypatch):
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_one_form_of_the_kernels_serves_both_directions(monkeypatch, laid_out):
     """Winograd's kernels at the reciprocal numbers are those of the gradient."""
     monkeypatch.setattr(convolution, "algorithm", lambda *shape: "winograd")
+    if not laid_out:
+        monkeypatch.setattr(fast, "can_lay_out", lambda: False)
     both = Convolution(random(32, 20, 3, 3), torch.zeros(32))
     x, y = random(1, 20, 13, 18), random(1, 32, 13, 18)
     forward = conv2d(x.double(), both.forward.weight.double(), padding=1)
     backward = conv_transpose2d(y.double(), both.forward.weight.double(), padding=1)
     for found, truth in ((both.forward(x), forward), (both.backward(y), backward)):
         assert float((found - truth).norm() / truth.norm()) < 2e-6
-    assert both.backward.transformed.data_ptr() == both.forward.transformed.data_ptr()
+    if not laid_out:  # nothing is stored twice
+        assert both.backward.products.kernels.data_ptr() == both.forward.products.kernels.data_ptr()
 
 
 @pytest.mark.parametrize("shape", [(64, 40_000, 64), (300, 2000, 300), (3, 5, 7)])
@@ -118,7 +147,7 @@ def test_products_are_products(shape):
     a, b = random(n, k), random(k, m)
     transposed = b.T.contiguous().T
     truth = a.double() @ b.double()
-    for found in (product(a, b), product(a, transposed), product(a, b, fewest=0)):
+    for found in (product(a, b), product(a, transposed), product(a.T.contiguous().T, b)):
         assert float((found - truth).norm() / truth.norm()) < 1e-6
     square = product(a, a.T)
     assert float((square - square.T).abs().max()) <= 1e-6 * float(square.abs().max())

@@ -34,17 +34,18 @@ def test_torch_without_nnpack(x, monkeypatch, gone):
     assert this_machine(Settings(device="cpu"))["machine"]["convolution"] == "winograd, onednn"
 
 
-def test_torch_without_onednns_products(net, monkeypatch):
+@pytest.mark.parametrize("gone", ["_linear_pointwise", "_reorder_convolution_weight", "_convolution_pointwise"])
+def test_torch_without_onednns_private_functions(net, monkeypatch, gone):
     a, b = torch.randn(512, 600), torch.randn(600, 512)
     before, shape = product(a, b), (512, 512, 24, 24)
-    kernels = Kernels(torch.randn(512, 512, 3, 3), torch.zeros(512))
-    x = torch.randn(1, *shape[1:])
-    expected = kernels(x)
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    weight, x = torch.randn(512, 512, 3, 3), torch.randn(1, *shape[1:])
+    expected = Kernels(weight, torch.zeros(512))(x)
+    monkeypatch.setattr(torch.ops.mkldnn, gone, None)
     assert torch.allclose(product(a, b), before, rtol=1e-4, atol=1e-3)
-    assert algorithm(*shape) == ("onednn" if has_wide_vectors() else "winograd")
-    assert torch.allclose(kernels(x), expected, rtol=1e-3, atol=1e-2)
-    assert ("winograd" in this_machine(Settings(device="cpu"))["machine"]["convolution"]) is not has_wide_vectors()
+    is_direct = has_wide_vectors() and gone != "_linear_pointwise"
+    assert algorithm(*shape) == ("onednn" if is_direct else "winograd")
+    assert torch.allclose(Kernels(weight, torch.zeros(512))(x), expected, rtol=1e-3, atol=1e-2)
+    assert ("winograd" in this_machine(Settings(device="cpu"))["machine"]["convolution"]) is not is_direct
 
 
 def test_tensors_that_do_not_tell_their_version(net, x, monkeypatch):

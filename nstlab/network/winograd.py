@@ -1,0 +1,95 @@
+"""Winograd's F(4x4, 3x3): a 3x3 convolution with 36 multiplications for 16 outputs, instead of 144 (Lavin & Gray 2016).
+
+Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for 6 x 6 pixels d and a kernel g. A row of a kernel, or of pixels, counts as a
+polynomial's coefficients. G evaluates it at six numbers p; Aᵀ and Bᵀ are the transposes of evaluating and of
+interpolating, as a convolution is the transpose of a multiplication. A rotated kernel at 1/p is p⁻² times the kernel at
+p, so one G serves both directions. Each matrix acts on rows and on columns; on a flattened square that is its Kronecker
+product with itself.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import inf
+
+import torch
+
+from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
+
+NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where kernels are evaluated: a third less error than 0, ±1, ±2 and ∞
+RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
+AT_ONCE = 512  # tiles: what is computed of them stays in the processor's cache
+
+
+@cache
+def _matrices(numbers: tuple[float, ...], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Aᵀ (16, 36), Bᵀ (36, 36), G (36, 9)."""
+
+    def evaluate(most: int) -> torch.Tensor:
+        """A row for each number: its powers up to that of `most` coefficients; for ∞, the last coefficient."""
+        rows = [[float(k == most - 1) if p == inf else p**k for k in range(most)] for p in numbers]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    A_T, B_T, G = evaluate(4).T, torch.linalg.inv(evaluate(6)).T, evaluate(3)
+    if numbers == RECIPROCALS:
+        B_T *= torch.tensor([[p**2 if 0 < abs(p) < inf else 1.0] for p in numbers], dtype=torch.float64)
+    return tuple(torch.kron(m, m).to(dtype).contiguous() for m in (A_T, B_T, G))
+
+
+def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
+    """G g Gᵀ for every kernel: (N, C, 3, 3) -> (36, N, C)."""
+    N, C = weight.shape[:2]
+    _, _, G = _matrices(NUMBERS, weight.dtype)
+    return (G @ weight.reshape(N * C, 9).T).view(36, N, C)
+
+
+class Products:
+    """For each of the 36 numbers, what P tiles are there times what the kernels are: (P, 36, C) -> (P, 36, N).
+
+    They are one convolution of 1 x 1 pixels in 36 groups for oneDNN, which reads kernels laid out beforehand; else a
+    product of matrices for each number.
+    """
+
+    def __init__(self, kernels: torch.Tensor) -> None:
+        _, self.N, self.C = kernels.shape
+        self.kernels, self.laid_out = kernels, None
+        self.step = 64 if has_wide_vectors() else 32  # pixels at once, the fastest
+        if can_lay_out() and kernels.dtype == torch.float32:
+            shape = (4, 36 * self.C, self.step, 1)
+            self.kernels, self.laid_out = None, LaidOut(kernels.reshape(-1, self.C, 1, 1), shape, groups=36)
+
+    def rounded(self, P: int) -> int:
+        """The number of tiles, P or a few more, that it can be asked for."""
+        return P if self.laid_out is None else max(64, -(-P // self.step) * self.step)
+
+    def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
+        if self.laid_out is None:
+            return torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
+        picture = tiles.view(-1, self.step, 1, 36 * self.C).permute(0, 3, 1, 2)
+        return self.laid_out(picture).permute(0, 2, 3, 1).reshape(-1, 36, self.N)
+
+
+def winograd(
+    x: torch.Tensor, products: Products, bias: torch.Tensor, numbers: tuple[float, ...] = NUMBERS
+) -> torch.Tensor:
+    """The 3x3 convolution of (1, C, H, W): (1, N, H, W). Channels lie side by side in memory, here and there.
+
+    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated.
+    """
+    C, H, W = x.shape[1:]
+    N, h, w = products.N, -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
+    A_T, B_T, _ = _matrices(numbers, x.dtype)
+    pixels = x.new_zeros(4 * h + 2, 4 * w + 2, C)
+    pixels[1 : H + 1, 1 : W + 1] = x[0].permute(1, 2, 0)
+    row, column, _ = pixels.stride()
+    y = x.new_empty(h, 4, w, 4, N)
+    for top in range(0, h, max(1, AT_ONCE // w)):
+        rows = y[top : top + max(1, AT_ONCE // w)]
+        P = len(rows) * w
+        squares = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
+        tiles = x.new_empty(products.rounded(P), 36, C)
+        tiles[P:] = 0
+        torch.bmm(B_T.expand(P, 36, 36), squares.reshape(P, 36, C), out=tiles[:P])
+        found = A_T @ products(tiles)[:P]  # (P, 16, N)
+        torch.add(found.view(len(rows), w, 4, 4, N).transpose(1, 2), bias, out=rows)
+    return y.view(4 * h, 4 * w, N)[:H, :W].contiguous().permute(2, 0, 1)[None]
