@@ -177,12 +177,18 @@ def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 class Convolution:
-    """A convolution with frozen weights: `forward` for activations, `backward` for gradients."""
+    """A convolution with frozen weights: `forward` for activations, `backward` for gradients.
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+    parts: of which the input's features are sums, one after the other; see `InTwoParts`.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype | None = None, parts: int = 1
+    ) -> None:
         weight, bias = weight.detach(), bias.detach()
         self.made_of = (weight, version_of(weight), bias, version_of(bias))
         weight, bias = weight.to(dtype or weight.dtype), bias.to(dtype or bias.dtype)
+        weight = torch.cat([weight] * parts, dim=1) if parts > 1 else weight
         self.forward = Kernels(weight, bias)
         self.backward = Rotated(self.forward)
 
@@ -197,6 +203,23 @@ class Convolution:
 def like_the_input(ctx, g: torch.Tensor) -> torch.Tensor:
     """A gradient that is contiguous if the input was, as a picture is: optimizers of others may ask for a `view`."""
     return g.contiguous() if ctx.is_contiguous else g
+
+
+class InTwoParts(torch.autograd.Function):
+    """float32 features (1, C, H, W) as the sum of two in bfloat16, (1, 2C, H, W): 16 bits of mantissa instead of 8.
+
+    So a convolution in bfloat16 sees the pixels as they are.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        ctx.dtype = x.dtype
+        rounded = x.bfloat16()
+        return torch.cat([rounded, (x - rounded).bfloat16()], dim=1).contiguous(memory_format=layout(torch.bfloat16))
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+        return g[:, : g.shape[1] // 2].to(ctx.dtype, memory_format=torch.contiguous_format)
 
 
 class Convolve(torch.autograd.Function):

@@ -15,6 +15,7 @@ from nstlab.network.convolution import (
     Convolution,
     Convolve,
     ConvolveRelu,
+    InTwoParts,
     ReluMaxPool,
     bordered,
     convolve,
@@ -129,7 +130,7 @@ class VGG19(Network):
 
     def _convolve_zeros(self, name: str, x: torch.Tensor) -> torch.Tensor:
         if self._is_fast(x):
-            return Convolve.apply(x, self._prepare_convolution(name, x.dtype))
+            return Convolve.apply(x, self._prepare_convolution(name, x))
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
         if self.precision == "bfloat16":
             return convolve(x.bfloat16(), weight.bfloat16(), bias.bfloat16()).to(x.dtype)
@@ -143,8 +144,8 @@ class VGG19(Network):
             index = self.layer(names[0]).index
             if index <= done:
                 continue
-            if index > 1 and self.precision == "bfloat16" and self._is_fast(x):  # the first one sees whole pixels
-                x = x.to(torch.bfloat16, memory_format=torch.channels_last)
+            if self.precision == "bfloat16" and self._is_fast(x):
+                x = InTwoParts.apply(x) if index == 1 else x.to(torch.bfloat16, memory_format=torch.channels_last)
             x = self._apply_group(names, x, read=names[-1] in keep)
             x = self.gates[names[-1]](x) if names[-1] in self.gates else x
             if names[-1] in keep:
@@ -178,19 +179,20 @@ class VGG19(Network):
         if names[-1].startswith("relu"):
             if self.padding == "replicate":
                 x = bordered(x, self.padding).contiguous(memory_format=layout(x.dtype))
-                y = ConvolveRelu.apply(x, self._prepare_convolution(names[0], x.dtype), read)
+                y = ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read)
                 return y[:, :, 1:-1, 1:-1].contiguous(memory_format=layout(x.dtype))
-            return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x.dtype), read)
+            return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read)
         return ReluMaxPool.apply(x if names[0].startswith("relu") else self.apply_layer(names[0], x))
 
     def _is_fast(self, x: torch.Tensor) -> bool:
         return self.convolution != "plain" and is_fast(x)
 
-    def _prepare_convolution(self, name: str, dtype: torch.dtype) -> Convolution:
+    def _prepare_convolution(self, name: str, x: torch.Tensor) -> Convolution:
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
-        prepared = self._prepared.get((name, dtype))
+        prepared = self._prepared.get((name, x.dtype))
         if prepared is None or not prepared.is_of(weight, bias):
-            prepared = self._prepared[name, dtype] = Convolution(weight, bias, dtype)
+            prepared = Convolution(weight, bias, x.dtype, parts=x.shape[1] // weight.shape[1])
+            self._prepared[name, x.dtype] = prepared
         return prepared
 
 
