@@ -13,7 +13,7 @@ sparse_gradients.py  gradients of which only the strongest entries are passed ba
 device.py            the device to compute on
 """
 
-from nstlab.network.convolution import Kernels, algorithm, algorithms, bordered, convolve, is_fast
+from nstlab.network.convolution import Kernels, algorithm, algorithms, bordered, bytes_kept, convolve, is_fast
 from nstlab.network.device import bfloat16_units, choose_device
 from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.layer import Layer

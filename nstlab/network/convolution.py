@@ -44,8 +44,10 @@ def bordered(x: torch.Tensor, padding: str) -> torch.Tensor:
     return pad(x, (1, 1, 1, 1), mode="constant" if padding == "zeros" else padding)
 
 
-def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
+def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = False) -> str:
     """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
+
+    lean: not Winograd, whose kernels take several times as much memory as the weights.
 
     Measured at 128, 256 and 512 pixels. With vectors of 256 bits NNPACK's Winograd F(6x6, 3x3) is fastest with many
     positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
@@ -62,14 +64,23 @@ def algorithm(inputs: int, outputs: int, height: int, width: int) -> str:
         chosen = "winograd" if min(inputs, outputs) >= WIDE_CHANNELS else "onednn"
     else:
         chosen = "winograd" if inputs * outputs >= MANY_WEIGHTS * height * width else "nnpack"
+    if chosen == "winograd" and lean:
+        chosen = "onednn" if has_wide_vectors() else "nnpack"
     return chosen if chosen in algorithms() else "onednn"
 
 
-def algorithms() -> list[str]:
+def algorithms(lean: bool = False) -> list[str]:
     """Those that `algorithm` chooses from with this processor and this torch."""
-    if has_wide_vectors():
-        return ["winograd", "onednn"] if can_lay_out() else ["onednn"]
-    return ["nnpack", "winograd", "onednn"] if nnpack() else ["winograd", "onednn"]
+    found = ["nnpack"] if nnpack() and not has_wide_vectors() else []
+    found += ["winograd"] if not lean and (can_lay_out() or not has_wide_vectors()) else []
+    return [*found, "onednn"]
+
+
+def bytes_kept(algorithm: str, dtype: torch.dtype) -> int:
+    """For each weight of a convolution, what its two directions keep in memory besides the network's own weights."""
+    if algorithm == "winograd":  # 36 numbers for 9, in each direction if they are laid out, else shared
+        return 32 if can_lay_out() else 16
+    return 2 * dtype.itemsize if layout(dtype) == torch.channels_last and can_lay_out() else dtype.itemsize
 
 
 def nnpack() -> Callable[..., torch.Tensor] | None:
@@ -98,8 +109,8 @@ class Kernels:
 
     numbers: tuple[float, ...] = NUMBERS
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self.weight, self.bias = weight.contiguous(), bias.contiguous()
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lean: bool = False) -> None:
+        self.weight, self.bias, self.lean = weight.contiguous(), bias.contiguous(), lean
         self.features = tuple(weight.shape[:2])
         self._laid_out: LaidOut | None = None
 
@@ -115,7 +126,7 @@ class Kernels:
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0."""
         (N, C), (H, W) = self.features, x.shape[2:]
-        chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W)
+        chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W, self.lean)
         values = (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
         if values < at_a_time or layout(x.dtype) == torch.channels_last:  # which needs no workspace
@@ -152,7 +163,8 @@ class Rotated(Kernels):
     numbers = RECIPROCALS
 
     def __init__(self, others: Kernels) -> None:
-        self.others, self.features, self._laid_out = others, others.features[::-1], None
+        self.others, self.features, self.lean = others, others.features[::-1], others.lean
+        self._laid_out = None
 
     @cached_property
     def weight(self) -> torch.Tensor:
@@ -179,18 +191,28 @@ def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 class Convolution:
     """A convolution with frozen weights: `forward` for activations, `backward` for gradients.
 
-    parts: of which the input's features are sums, one after the other; see `InTwoParts`.
+    parts: of which the input's features are sums, one after the other; see `InTwoParts`. lean: see `algorithm`.
     """
 
     def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype | None = None, parts: int = 1
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        dtype: torch.dtype | None = None,
+        parts: int = 1,
+        lean: bool = False,
     ) -> None:
         weight, bias = weight.detach(), bias.detach()
-        self.made_of = (weight, version_of(weight), bias, version_of(bias))
+        self.made_of, self.options = (weight, version_of(weight), bias, version_of(bias)), (dtype, parts, lean)
         weight, bias = weight.to(dtype or weight.dtype), bias.to(dtype or bias.dtype)
         weight = torch.cat([weight] * parts, dim=1) if parts > 1 else weight
-        self.forward = Kernels(weight, bias)
+        self.forward = Kernels(weight, bias, lean)
         self.backward = Rotated(self.forward)
+
+    def __reduce__(self) -> tuple:
+        """Copied and stored as what it was made of: weights that are laid out can be neither."""
+        weight, _, bias, _ = self.made_of
+        return Convolution, (weight, bias, *self.options)
 
     def is_of(self, weight: torch.Tensor, bias: torch.Tensor) -> bool:
         """Whether it was made from these tensors, and they have not changed since."""

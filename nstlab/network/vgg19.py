@@ -62,10 +62,10 @@ def vgg_layers(network: str = "vgg19") -> tuple[Layer, ...]:
 class VGG19(Network):
     """The network: grey-level pictures in, activations out. Frozen; any device and floating type.
 
-    pooling: "max" or "average"; convolution: "auto", or "plain" for torch's own functions one by one (the reference
-    for the fast path; see `nstlab.network.convolution`); precision: of the convolutions, "float32", "tf32" (CUDA)
-    or "bfloat16"; activations have the floating type of the weights; padding: what convolutions see outside the
-    picture, "zeros", or "replicate" for the border's own values.
+    pooling: "max" or "average"; convolution: "auto", "lean" for less memory, or "plain" for torch's own functions one
+    by one (the reference for the fast paths; see `nstlab.network.convolution`); precision: of the convolutions,
+    "float32", "tf32" (CUDA) or "bfloat16"; activations have the floating type of the weights; padding: what
+    convolutions see outside the picture, "zeros", or "replicate" for the border's own values.
 
     >>> net = load_vgg19("random", device="cpu")
     >>> net(net.prepare(torch.rand(1, 3, 32, 48)), keep=["relu3_1"])["relu3_1"].shape
@@ -85,7 +85,7 @@ class VGG19(Network):
         nn.Module.__init__(self)
         self._register(weights.mean)
         self.pooling, self.convolution, self.precision, self.padding = pooling, convolution, precision, padding
-        self._prepared: dict[tuple[str, torch.dtype], Convolution] = {}
+        self._prepared: dict[tuple[str, torch.dtype, bool], Convolution] = {}
         self.sha256 = weights.sha256
         self.read_as = f"{weights.format}: {weights.found}" if weights.format else ""  # for the user's own file
         for key, tensor in weights.tensors.items():
@@ -189,10 +189,11 @@ class VGG19(Network):
 
     def _prepare_convolution(self, name: str, x: torch.Tensor) -> Convolution:
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
-        prepared = self._prepared.get((name, x.dtype))
+        lean = self.convolution == "lean"
+        prepared = self._prepared.get((name, x.dtype, lean))
         if prepared is None or not prepared.is_of(weight, bias):
-            prepared = Convolution(weight, bias, x.dtype, parts=x.shape[1] // weight.shape[1])
-            self._prepared[name, x.dtype] = prepared
+            prepared = Convolution(weight, bias, x.dtype, parts=x.shape[1] // weight.shape[1], lean=lean)
+            self._prepared[name, x.dtype, lean] = prepared
         return prepared
 
 
@@ -236,7 +237,7 @@ def load_vgg(
     """VGG19 or VGG16 (`kind`), as `load_vgg19` does."""
     for what, name, known in (
         ("pooling", pooling, ("max", "average")),
-        ("convolution", convolution, ("auto", "plain")),
+        ("convolution", convolution, ("auto", "lean", "plain")),
         ("precision", precision, ("float32", "tf32", "bfloat16")),
         ("padding", padding, ("zeros", "replicate")),
     ):

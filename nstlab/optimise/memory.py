@@ -17,7 +17,7 @@ import torch
 from nstlab.errors import RequestError, RunError
 from nstlab.gates import parse_chosen, parse_gates
 from nstlab.layers import architecture
-from nstlab.network import Layer, algorithm, choose_device, layers_of
+from nstlab.network import Layer, algorithm, bytes_kept, choose_device, layers_of
 from nstlab.settings import Settings
 
 BASE_MEMORY = 0.3e9  # Python with torch
@@ -37,20 +37,17 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     """The peak memory of a run of `settings` at height x width, in bytes, including Python and torch.
 
     style: height and width of the style picture, if it may be larger: its statistics are taken first, layer by
-    layer. Backward keeps each ReLU's output, 4 bytes per value; the fast path keeps 1 byte if no loss reads it, and 4
-    instead of 12 for a pooling. Each layer needs a few more tensors at once, when those before it are kept. L-BFGS
-    keeps two pictures for each step that it remembers.
+    layer. Backward keeps each ReLU's output, 4 bytes per value, in bfloat16 2; the fast path keeps 1 byte if no loss
+    reads it, and 4 instead of 12 for a pooling. Each layer needs a few more tensors at once, when those before it are
+    kept. L-BFGS keeps two pictures for each step that it remembers.
     """
     layers = computed_layers(settings)
     fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu"
     pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
     weights = 4 * sum(layer.parameters for layer in layers_of(settings.network))
     float32 = fast and settings.precision != "bfloat16"
-    if fast:  # each layer's kernels once more: rotated for backward, or four times as large for Winograd, in both
-        for layer in layers:
-            size = layer.size(int(height), int(width))
-            winograd = float32 and layer.parameters and algorithm(layer.inputs, layer.features, *size) == "winograd"
-            weights += (16 if winograd else 4) * layer.parameters
+    if fast:
+        weights += sum(_kernels_kept(layer, settings, height, width) for layer in layers if layer.parameters)
     fixed = BASE_MEMORY + weights + (WORKSPACE if float32 else 0)
     if is_tiled(settings, height, width):
         return fixed + pictures + _in_tiles(settings, layers, fast, height, width)
@@ -64,19 +61,30 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     return max(fixed + tensors, min(fixed + tensors + freed, MUCH_MEMORY))
 
 
+def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float) -> float:
+    """The bytes that a layer's fast convolution keeps besides the weights; as in one, if the picture is in tiles."""
+    if settings.precision == "bfloat16":
+        return bytes_kept("onednn", torch.bfloat16) * layer.parameters
+    size = layer.size(int(height), int(width))
+    chosen = algorithm(layer.inputs, layer.features, *size, settings.convolution == "lean")
+    return bytes_kept(chosen, torch.float32) * layer.parameters
+
+
 def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[float, float]:
     """Bytes for each pixel of the picture that exist at once: at most, and of the widest layer alone."""
     wanted = {*settings.content_layers, *settings.style_layers, *_gated_layers(settings)}
+    in_half = fast and settings.precision == "bfloat16" and settings.tile is None
+    stored, computed = (2, 3) if in_half else (4, 4)  # bytes a value; a Gram's are float32 while it is computed
     kept = most = widest = 0.0
     for layer in layers:
         values = layer.features / layer.stride**2
         if layer.kind == "relu":
-            kept += (4 if layer.name in wanted or not fast else 1) * values
+            kept += (stored if layer.name in wanted or not fast else 1) * values
         elif layer.kind == "block":  # measured
             kept += layer.kept / layer.stride**2
         elif layer.kind == "pool":
             kept += (4 if fast and settings.pooling == "max" else 12) * values
-        at_once = (2.5 if fast else 4) * max(4 * layer.features, layer.kept) / layer.stride**2
+        at_once = (2.5 if fast else 4) * max(computed * layer.features, layer.kept) / layer.stride**2
         most, widest = max(most, kept + at_once), max(widest, at_once)
     return most, widest
 
@@ -125,10 +133,11 @@ def with_tile(settings: Settings, height: float, width: float) -> Settings:
         if needed <= allowed:
             return tried
     if settings.memory is not None:
-        history = "; optimizer=adam or a smaller history_size takes less" if settings.optimizer == "lbfgs" else ""
+        lean = ["convolution=lean"] if settings.convolution == "auto" else []
+        less = [*lean, *(["optimizer=adam", "a smaller history_size"] if settings.optimizer == "lbfgs" else [])]
         raise RequestError(
             f"size={settings.size} takes {needed / 1e9:.1f} GB in tiles of {tile} pixels, which is more than "
-            f"memory={settings.memory:g}{history}"
+            f"memory={settings.memory:g}{'; ' if less else ''}{' or '.join(less)}{' takes less' if less else ''}"
         )
     return tried
 

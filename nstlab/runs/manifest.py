@@ -143,7 +143,7 @@ def _convolution(settings: Settings, device: torch.device) -> str:
         return "plain"
     if settings.precision == "bfloat16":
         return "onednn, channels-last"
-    return ", ".join(algorithms())
+    return ", ".join(algorithms(settings.convolution == "lean"))
 
 
 def differences(manifest: dict[str, Any], settings: Settings) -> list[str]:

@@ -38,7 +38,7 @@ def run(script: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell the peak of a process")
-@pytest.mark.parametrize("convolution", ["auto", "plain"])
+@pytest.mark.parametrize("convolution", ["auto", "lean", "plain"])
 def test_the_forecast_of_memory_is_what_a_run_takes(convolution):
     taken = 1024 * int(run(PEAK.format(convolution=convolution)))
     said = memory_needed(lab.Settings(size=256, history_size=6, convolution=convolution, device="cpu"), 256, 256)

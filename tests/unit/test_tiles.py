@@ -216,13 +216,18 @@ def test_what_tile_may_be():
 
 
 def test_auto_is_the_largest_tile_that_memory_allows():
-    poster = {"size": 4096, "optimizer": "adam", "tile": "auto", "device": "cpu"}
+    poster = {"size": 4096, "optimizer": "adam", "tile": "auto", "device": "cpu", "convolution": "lean"}
     chosen = [with_tile(Settings(**poster, memory=memory), 4096, 4096) for memory in (6, 10, 100)]
     assert [settings.tile for settings in chosen] == sorted({c.tile for c in chosen[:2]}) + [None]
     for settings in chosen:
         assert memory_needed(settings, 4096, 4096) <= 1e9 * settings.memory
-    with pytest.raises(RequestError, match=r"in tiles of 128 pixels, which is more than memory=2; optimizer=adam"):
-        with_tile(Settings(**poster | {"optimizer": "lbfgs"}, memory=2), 4096, 4096)
+    for changed, less in (
+        ({}, ""),
+        ({"optimizer": "lbfgs"}, "; optimizer=adam or a smaller history_size takes less"),
+        ({"convolution": "auto"}, "; convolution=lean takes less"),
+    ):
+        with pytest.raises(RequestError, match=rf"in tiles of 128 pixels, which is more than memory=2{less}$"):
+            with_tile(Settings(**poster | changed, memory=2), 4096, 4096)
 
 
 def test_auto_belongs_to_the_run_as_the_number_that_it_is(tmp_path):
