@@ -123,35 +123,40 @@ class Kernels:
         """Winograd's form of the kernels."""
         return Products(winograd_kernels(self.weight))
 
-    def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None) -> torch.Tensor:
-        """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0."""
+    def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
+        """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0.
+
+        relu: of the result.
+        """
         (N, C), (H, W) = self.features, x.shape[2:]
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W, self.lean)
         values = (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
         if values < at_a_time or layout(x.dtype) == torch.channels_last:  # which needs no workspace
-            return self._convolve(x if passes is None else where_positive(x, passes), chosen)
+            return self._convolve(x if passes is None else where_positive(x, passes), chosen, relu)
         y = x.new_empty(1, N, H, W)
         rows = max(1, at_a_time // (2 * (N + C) * W))
         for top in range(0, H, rows):
             above = min(top, 1)
             part = slice(top - above, top + rows + 1)  # with a neighbouring row on both sides
             strip = x[:, :, part] if passes is None else where_positive(x[:, :, part], passes[:, :, part])
-            y[:, :, top : top + rows] = self._convolve(strip, chosen)[:, :, above : above + rows]
+            y[:, :, top : top + rows] = self._convolve(strip, chosen, relu)[:, :, above : above + rows]
         return y
 
-    def _convolve(self, x: torch.Tensor, chosen: str) -> torch.Tensor:
+    def _convolve(self, x: torch.Tensor, chosen: str, relu: bool) -> torch.Tensor:
         if chosen == "winograd":
-            return winograd(x, self.products, self.bias, self.numbers)
+            return winograd(x, self.products, self.bias, self.numbers, relu)
         if chosen == "nnpack":
-            return nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
+            y = nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
+            return y.relu_() if relu else y
         x = x.contiguous(memory_format=layout(x.dtype))
         if layout(x.dtype) == torch.contiguous_format or not can_lay_out():
-            return convolve(x, self.weight, self.bias)
+            y = convolve(x, self.weight, self.bias)
+            return y.relu_() if relu else y
         laid_out = self._laid_out
         if laid_out is None or laid_out.shape != x.shape:
             laid_out = self._laid_out = LaidOut(self.plain(), x.shape)
-        return laid_out(x, self.bias)
+        return laid_out(x, self.bias, relu)
 
 
 class Rotated(Kernels):
@@ -258,14 +263,14 @@ class Convolve(torch.autograd.Function):
 
 
 class ConvolveRelu(torch.autograd.Function):
-    """Convolution and ReLU in one: it overwrites the convolution's output, since backward needs only the ReLU's.
+    """Convolution and ReLU in one: the convolution's own output is not kept, since backward needs only the ReLU's.
 
     If nobody else reads that (`read` is False), it keeps only where it is positive: one byte instead of four.
     """
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, convolution: Convolution, read: bool) -> torch.Tensor:
-        y = convolution.forward(x).relu_()
+        y = convolution.forward(x, relu=True)
         ctx.convolution, ctx.is_contiguous = convolution, x.is_contiguous()
         ctx.save_for_backward(y if read else y > 0)
         return y

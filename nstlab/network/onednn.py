@@ -64,6 +64,7 @@ class LaidOut:
         self.shape, self.geometry = tuple(shape), ([edge, edge], [1, 1], [1, 1], groups)
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(shape))
 
-    def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """(n, C, H, W) -> (n, N, H, W), both channels-last; zeros around the picture."""
-        return torch.ops.mkldnn._convolution_pointwise(x, self.weight, bias, *self.geometry, "none", [], "")
+        then = "relu" if relu else "none"
+        return torch.ops.mkldnn._convolution_pointwise(x, self.weight, bias, *self.geometry, then, [], "")

@@ -70,11 +70,15 @@ class Products:
 
 
 def winograd(
-    x: torch.Tensor, products: Products, bias: torch.Tensor, numbers: tuple[float, ...] = NUMBERS
+    x: torch.Tensor,
+    products: Products,
+    bias: torch.Tensor,
+    numbers: tuple[float, ...] = NUMBERS,
+    relu: bool = False,
 ) -> torch.Tensor:
     """The 3x3 convolution of (1, C, H, W): (1, N, H, W). Channels lie side by side in memory, here and there.
 
-    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated.
+    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated. relu: of the result.
     """
     C, H, W = x.shape[1:]
     N, h, w = products.N, -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
@@ -92,4 +96,6 @@ def winograd(
         torch.bmm(B_T.expand(P, 36, 36), squares.reshape(P, 36, C), out=tiles[:P])
         found = A_T @ products(tiles)[:P]  # (P, 16, N)
         torch.add(found.view(len(rows), w, 4, 4, N).transpose(1, 2), bias, out=rows)
+        if relu:
+            rows.relu_()
     return y.view(4 * h, 4 * w, N)[:H, :W].contiguous().permute(2, 0, 1)[None]
