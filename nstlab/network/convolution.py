@@ -47,13 +47,11 @@ def bordered(x: torch.Tensor, padding: str) -> torch.Tensor:
 def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = False) -> str:
     """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
 
-    lean: not Winograd, whose kernels take several times as much memory as the weights.
-
     Measured at 128, 256 and 512 pixels. With vectors of 256 bits NNPACK's Winograd F(6x6, 3x3) is fastest with many
     positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
     convolution with few features or few positions; it replaces NNPACK on processors without it. With vectors of 512
     bits oneDNN is twice as fast and NNPACK is not: there it computes all of them, directly or, for the layers with
-    the most features, Winograd's products.
+    the most features, Winograd's products. lean: not Winograd, whose kernels take several times the weights' memory.
 
     >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 6, 6)
     ('onednn', 'onednn')
@@ -76,11 +74,13 @@ def algorithms(lean: bool = False) -> list[str]:
     return [*found, "onednn"]
 
 
-def bytes_kept(algorithm: str, dtype: torch.dtype) -> int:
+def bytes_kept(algorithm: str, dtype: torch.dtype, lean: bool = False) -> int:
     """For each weight of a convolution, what its two directions keep in memory besides the network's own weights."""
     if algorithm == "winograd":  # 36 numbers for 9, in each direction if they are laid out, else shared
         return 32 if can_lay_out() else 16
-    return 2 * dtype.itemsize if layout(dtype) == torch.channels_last and can_lay_out() else dtype.itemsize
+    lays_out = layout(dtype) == torch.channels_last and can_lay_out(dtype)
+    forward = dtype.itemsize if (lays_out and not lean) or dtype == torch.bfloat16 else 0
+    return forward + dtype.itemsize
 
 
 def nnpack() -> Callable[..., torch.Tensor] | None:
@@ -112,6 +112,7 @@ class Kernels:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lean: bool = False) -> None:
         self.weight, self.bias, self.lean = weight.contiguous(), bias.contiguous(), lean
         self.features = tuple(weight.shape[:2])
+        self.lays_out = can_lay_out(weight.dtype) and not lean  # or else torch does, in each call
         self._laid_out: LaidOut | None = None
 
     def plain(self) -> torch.Tensor:
@@ -150,7 +151,7 @@ class Kernels:
             y = nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
             return y.relu_() if relu else y
         x = x.contiguous(memory_format=layout(x.dtype))
-        if layout(x.dtype) == torch.contiguous_format or not can_lay_out():
+        if layout(x.dtype) == torch.contiguous_format or not self.lays_out:
             y = convolve(x, self.weight, self.bias)
             return y.relu_() if relu else y
         laid_out = self._laid_out
@@ -169,7 +170,7 @@ class Rotated(Kernels):
 
     def __init__(self, others: Kernels) -> None:
         self.others, self.features, self.lean = others, others.features[::-1], others.lean
-        self._laid_out = None
+        self.lays_out, self._laid_out = can_lay_out(others.weight.dtype), None
 
     @cached_property
     def weight(self) -> torch.Tensor:

@@ -8,6 +8,7 @@ convolution where positions are few. [measured]
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from functools import cache
 
@@ -46,10 +47,16 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return a @ b
 
 
-def can_lay_out() -> bool:
-    """Whether this torch can lay out weights for oneDNN and compute with them."""
-    names = ("_reorder_convolution_weight", "_convolution_pointwise")
-    return torch.backends.mkldnn.is_available() and all(getattr(torch.ops.mkldnn, name, None) for name in names)
+def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch can lay out weights of this type for oneDNN and compute with them, on this processor.
+
+    Not on Arm's, where nobody has measured what oneDNN leaves to which library.
+    """
+    ours, half = torch.ops.mkldnn, "_is_mkldnn_bf16_supported"
+    needed = ["_reorder_convolution_weight", "_convolution_pointwise", *([half] if dtype == torch.bfloat16 else [])]
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+        return False
+    return all(getattr(ours, name, None) for name in needed) and (dtype != torch.bfloat16 or getattr(ours, half)())
 
 
 class LaidOut:

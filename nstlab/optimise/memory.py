@@ -63,11 +63,10 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
 def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float) -> float:
     """The bytes that a layer's fast convolution keeps besides the weights; as in one, if the picture is in tiles."""
-    if settings.precision == "bfloat16":
-        return bytes_kept("onednn", torch.bfloat16) * layer.parameters
+    lean, half = settings.convolution == "lean", settings.precision == "bfloat16"
     size = layer.size(int(height), int(width))
-    chosen = algorithm(layer.inputs, layer.features, *size, settings.convolution == "lean")
-    return bytes_kept(chosen, torch.float32) * layer.parameters
+    chosen = "onednn" if half else algorithm(layer.inputs, layer.features, *size, lean)
+    return bytes_kept(chosen, torch.bfloat16 if half else torch.float32, lean) * layer.parameters
 
 
 def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[float, float]:

