@@ -40,7 +40,6 @@ POSTER = lab.Settings(
     history_size=5,
     tile="auto",
     memory=6,
-    convolution="lean",
 )
 """The README's poster."""
 DETAIL = (1650, 700)

@@ -25,7 +25,7 @@ from nstlab.optimise.compact_lbfgs import CompactLBFGS
 from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
 from nstlab.optimise.losses import content_loss_of, style_loss_of
-from nstlab.optimise.memory import one_line_without_memory, prepare_memory, with_tile
+from nstlab.optimise.memory import convolution_of, one_line_without_memory, prepare_memory, with_tile
 from nstlab.optimise.networks import load_network, reduced_for, settled
 from nstlab.optimise.objective import Objective
 from nstlab.optimise.tiles import TiledObjective
@@ -68,7 +68,9 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     settings = with_tile(settings, height, width)
     prepare_memory(settings, height, width, style=largest)
     with one_line_without_memory(settings, height, width):
-        net = with_chosen_gates(reduced_for(load_network(settings), settings, pictures[0]), settings, pictures[0])
+        sides = (side * settings.size / max(height, width) for side in (height, width))
+        net = load_network(settings.with_(convolution=convolution_of(settings, *sides)))
+        net = with_chosen_gates(reduced_for(net, settings, pictures[0]), settings, pictures[0])
         x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
         make = Objective if settings.tile is None else TiledObjective
         return make(net, pictures, settings), x.contiguous().requires_grad_()

@@ -63,7 +63,8 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
 def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float) -> float:
     """The bytes that a layer's fast convolution keeps besides the weights; as in one, if the picture is in tiles."""
-    lean, half = settings.convolution == "lean", settings.precision == "bfloat16"
+    lean = convolution_of(settings, height, width) == "lean"
+    half = settings.precision == "bfloat16"
     size = layer.size(int(height), int(width))
     chosen = "onednn" if half else algorithm(layer.inputs, layer.features, *size, lean)
     return bytes_kept(chosen, torch.bfloat16 if half else torch.float32, lean) * layer.parameters
@@ -100,6 +101,15 @@ def is_tiled(settings: Settings, height: float, width: float) -> bool:
     return isinstance(settings.tile, int) and max(height, width) > settings.tile
 
 
+def convolution_of(settings: Settings, height: float, width: float) -> str:
+    """The setting `convolution`; for a picture in tiles lean, which takes a quarter less memory and little more time.
+
+    [measured: 1.37 GB instead of 1.84 at 1024² in tiles of 512, and 4 % more seconds]
+    """
+    is_lean = settings.convolution == "auto" and is_tiled(settings, height, width)
+    return "lean" if is_lean else settings.convolution
+
+
 def _in_tiles(settings: Settings, layers: Sequence[Layer], fast: bool, height: float, width: float) -> float:
     """The bytes of an evaluation in tiles: what goes between the segments, and one tile within the widest of them."""
     ends = [0, *(layer.index for last, layer in pairwise(layers) if layer.stride > last.stride), len(layers)]
@@ -132,11 +142,10 @@ def with_tile(settings: Settings, height: float, width: float) -> Settings:
         if needed <= allowed:
             return tried
     if settings.memory is not None:
-        lean = ["convolution=lean"] if settings.convolution == "auto" else []
-        less = [*lean, *(["optimizer=adam", "a smaller history_size"] if settings.optimizer == "lbfgs" else [])]
+        history = "; optimizer=adam or a smaller history_size takes less" if settings.optimizer == "lbfgs" else ""
         raise RequestError(
             f"size={settings.size} takes {needed / 1e9:.1f} GB in tiles of {tile} pixels, which is more than "
-            f"memory={settings.memory:g}{'; ' if less else ''}{' or '.join(less)}{' takes less' if less else ''}"
+            f"memory={settings.memory:g}{history}"
         )
     return tried
 

@@ -29,7 +29,7 @@ from nstlab.images import Pictures
 from nstlab.network import Network
 from nstlab.optimise.losses import CONTENT_LOSSES
 from nstlab.optimise.masks import IN, inside, weighted
-from nstlab.optimise.memory import is_tiled, memory_needed
+from nstlab.optimise.memory import convolution_of, is_tiled, memory_needed
 from nstlab.optimise.objective import TERMS, ContentTerm, Objective, StyleTerm, Term, weighted_sum
 from nstlab.settings import Settings
 
@@ -384,7 +384,8 @@ class TiledObjective(Objective):
         self.on_tile: Callable[[int, int], None] = lambda done, of: None
         super().__init__(net, pictures, settings)
         *smaller, largest = (tuple(p.content.shape[2:]) for p in self.pictures)
-        most, whole = memory_needed(settings, *largest), settings.with_(tile=None)
+        most = memory_needed(settings, *largest)
+        whole = settings.with_(tile=None, convolution=convolution_of(settings, *largest))
         self._whole = {shape for shape in smaller if memory_needed(whole, *shape) <= most}
 
     def _make(self, name: str, net: Network, pictures: Pictures) -> Term:

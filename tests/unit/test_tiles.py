@@ -216,18 +216,29 @@ def test_what_tile_may_be():
 
 
 def test_auto_is_the_largest_tile_that_memory_allows():
-    poster = {"size": 4096, "optimizer": "adam", "tile": "auto", "device": "cpu", "convolution": "lean"}
+    poster = {"size": 4096, "optimizer": "adam", "tile": "auto", "device": "cpu"}
     chosen = [with_tile(Settings(**poster, memory=memory), 4096, 4096) for memory in (6, 10, 100)]
     assert [settings.tile for settings in chosen] == sorted({c.tile for c in chosen[:2]}) + [None]
     for settings in chosen:
         assert memory_needed(settings, 4096, 4096) <= 1e9 * settings.memory
-    for changed, less in (
-        ({}, ""),
-        ({"optimizer": "lbfgs"}, "; optimizer=adam or a smaller history_size takes less"),
-        ({"convolution": "auto"}, "; convolution=lean takes less"),
-    ):
+    for changed, less in (({}, ""), ({"optimizer": "lbfgs"}, "; optimizer=adam or a smaller history_size takes less")):
         with pytest.raises(RequestError, match=rf"in tiles of 128 pixels, which is more than memory=2{less}$"):
             with_tile(Settings(**poster | changed, memory=2), 4096, 4096)
+
+
+def test_a_picture_in_tiles_is_convolved_in_less_memory(small):
+    """As convolution=lean does it, unless another one is asked for; at 48 pixels a tile of 64 is the picture."""
+    for changed, used in (
+        ({"tile": 32}, "lean"),
+        ({"tile": 64}, "auto"),
+        ({"tile": 32, "convolution": "plain"}, "plain"),
+    ):
+        settings = Settings(**small | changed)
+        assert set_up(settings)[0].net.convolution == used
+        assert settings.convolution == changed.get("convolution", "auto")
+    in_tiles = Settings(size=1024, tile=512, device="cpu")
+    lean = in_tiles.with_(convolution="lean")
+    assert memory_needed(in_tiles, 1024, 1024) == memory_needed(lean, 1024, 1024)
 
 
 def test_auto_belongs_to_the_run_as_the_number_that_it_is(tmp_path):
