@@ -11,10 +11,8 @@ import json
 import logging
 import os
 import re
-import statistics
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -396,66 +394,11 @@ def layers(network: str, weights: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(sizes: str, network: str, as_json: bool) -> None:
     """Say what this machine has and what a run costs on it: seconds, memory, convolutions."""
-    from nstlab.layers import architecture
-    from nstlab.network import SOURCES, bfloat16_units, load_network, network_sha256
-    from nstlab.optimise import margins, memory_needed, with_own_layers
-    from nstlab.runs import this_machine
+    from nstlab.doctor import examine
 
-    default = Settings(network=network)
-    found, weights = this_machine(default), default.weights
-    half = bfloat16_units() if found["machine"]["device"] == "cpu" else ()
-    if found["machine"]["device"] == "cpu":
-        found["machine"]["bfloat16"] = ", ".join(half) or "no instructions for it"
-    expected = SOURCES[weights].sha256 if weights in SOURCES else None
-    found["weights"] = {"network": network, "name": weights, "sha256": network_sha256(network, weights)}
-    if expected is not None:
-        found["weights"]["as expected"] = found["weights"]["sha256"] == expected
-    if not as_json:
-        for part, entries in found.items():
-            for name, value in entries.items():
-                say(f"{part:9} {name:12} {value}")
-    found["sizes"] = {}
-    for text in sizes.split(","):
-        settings = Settings.from_text({"network": network, "size": text.strip(), "iterations": "5"})
-        settings = with_own_layers(settings)
-        seconds, algorithms = _measure(settings)
-        memory = memory_needed(settings, settings.size, settings.size) / 1e9
-        found["sizes"][settings.size] = {"seconds": seconds, "memory": memory, "convolutions": algorithms}
-        in_half = ""
-        if half and "precision" in architecture(network).takes:
-            found["sizes"][settings.size]["seconds in bfloat16"] = _measure(settings.with_(precision="bfloat16"))[0]
-            in_half = f" ({found['sizes'][settings.size]['seconds in bfloat16']:.2f} with precision=bfloat16)"
-        if not as_json:
-            used = ", ".join(f"{count} x {name}" for name, count in algorithms.items())
-            convolutions = f", convolutions: {used}" if used else ""
-            say(f"size {settings.size:5}  {seconds:.2f} s an iteration{in_half}, {memory:.1f} GB{convolutions}")
-    if "tile" in architecture(network).takes:
-        net, settings = load_network(network, "random", device="cpu"), with_own_layers(default)
-        read = (*settings.content_layers, *settings.style_layers)
-        found["margins"] = {side: margins(net, side, read) for side in (256, 512, 1024)}
-        if not as_json:
-            shown = ", ".join(f"{share:.0%} at tile={side}" for side, share in found["margins"].items())
-            say(f"tiles      half as long again as the whole picture, and for their margins {shown}")
+    found = examine(sizes.split(","), network, (lambda line: None) if as_json else say)
     if as_json:
         click.echo(json.dumps(found, indent=2))
-
-
-def _measure(settings: Settings) -> tuple[float, dict[str, int]]:
-    """The median seconds of a few iterations without the first; how often one iteration uses each convolution."""
-    from nstlab.network import algorithm
-    from nstlab.optimise import computed_layers, make_optimizer, set_up, steps
-
-    objective, x = set_up(settings)
-    times, began = [], time.perf_counter()
-    for _ in steps(objective, x, make_optimizer(x, settings), settings):
-        times.append(time.perf_counter() - began)
-        began = time.perf_counter()
-    convolutions = [layer for layer in computed_layers(settings) if layer.kind == "conv"]
-    if x.device.type != "cpu" and convolutions:
-        return statistics.median(times[2:]), {x.device.type: 2 * len(convolutions)}
-    shapes = [(layer.inputs, layer.features, *layer.size(*x.shape[2:])) for layer in convolutions]
-    chosen = [algorithm(*shape) for N, M, *size in shapes for shape in ((N, M, *size), (M, N, *size))]
-    return statistics.median(times[2:]), dict(Counter(chosen))
 
 
 def main() -> None:

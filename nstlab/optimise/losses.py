@@ -180,7 +180,7 @@ def firing(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     F = features(activation)
     soft = torch.sigmoid(F / F.detach().abs().mean().clamp_min(1e-12))
     B = soft + ((F > 0).to(F) - soft).detach()
-    return B @ B.T / F.shape[1]
+    return _Products.apply(B) / F.shape[1]
 
 
 def firing_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

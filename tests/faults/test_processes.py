@@ -282,7 +282,8 @@ def test_layers_and_doctor():
     doctor = nstlab("doctor", "--sizes", "48")
     assert doctor.returncode == 0 and "as expected  True" in doctor.stdout
     assert re.search(
-        r"size +48 +[\d.]+ s an iteration( \([\d.]+ with precision=bfloat16\))?, [\d.]+ GB, convolutions: \d+ x ",
+        r"size +48 +[\d.]+ s an iteration( \([\d.]+ with precision=bfloat16\))?, [\d.]+ GB"
+        r"( \([\d.]+ with convolution=lean\))?, convolutions: \d+ x ",
         doctor.stdout,
     )
 

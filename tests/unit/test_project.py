@@ -46,6 +46,7 @@ ROOMS = [
     "plots",
     "sweeps",
     "widgets",
+    "doctor",
     "commands",
     "__main__",
     "__init__",
