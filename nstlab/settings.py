@@ -201,8 +201,7 @@ class Settings(BaseModel):
     )
     convolution: Literal["auto", "lean", "plain"] = setting(
         "auto",
-        "auto: the fastest for each shape; lean: with a third of a GB less, and slower; plain: torch's own, the "
-        "reference",
+        "auto: the fastest for each shape; lean: less memory, and slower; plain: torch's own, the reference",
         **_NETWORK,
     )
     precision: Literal["float32", "tf32", "bfloat16"] = setting(
