@@ -41,7 +41,7 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a @ b
     if a.is_contiguous():
         return linear(a, b.T, None, "none", [], "")
-    if a.T.is_contiguous() and b.is_contiguous():  # linear would copy a; but so is the gradient of 1x1 kernels (n, m)
+    if a.T.is_contiguous() and b.is_contiguous():  # linear would copy a; the gradient of 1x1 kernels is the same sum
         of_outputs, inputs = (matrix.view(1, len(b), 1, -1).permute(0, 3, 1, 2) for matrix in (a.T, b))
         return conv2d_weight(inputs, (len(a), b.shape[1], 1, 1), of_outputs).view(len(a), -1)
     return a @ b
