@@ -59,17 +59,15 @@ def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = F
     if min(inputs, outputs) < FEWEST_CHANNELS or height * width < FEWEST_POSITIONS:
         return "onednn"
     if has_wide_vectors():
-        chosen = "winograd" if min(inputs, outputs) >= WIDE_CHANNELS else "onednn"
+        chosen = "winograd" if min(inputs, outputs) >= WIDE_CHANNELS and not lean else "onednn"
     else:
-        chosen = "winograd" if inputs * outputs >= MANY_WEIGHTS * height * width else "nnpack"
-    if chosen == "winograd" and lean:
-        chosen = "onednn" if has_wide_vectors() else "nnpack"
+        chosen = "winograd" if inputs * outputs >= MANY_WEIGHTS * height * width and not lean else "nnpack"
     return chosen if chosen in algorithms() else "onednn"
 
 
 def algorithms(lean: bool = False) -> list[str]:
     """Those that `algorithm` chooses from with this processor and this torch."""
-    found = ["nnpack"] if nnpack() and not has_wide_vectors() else []
+    found = ["nnpack"] if not has_wide_vectors() and nnpack() else []
     found += ["winograd"] if not lean and (can_lay_out() or not has_wide_vectors()) else []
     return [*found, "onednn"]
 
@@ -105,19 +103,29 @@ def layout(dtype: torch.dtype) -> torch.memory_format:
 
 
 class Kernels:
-    """The kernels (N, C, 3, 3) and biases (N,) of one direction of a convolution, and how they compute it."""
+    """The kernels (N, C, 3, 3) and biases (N,) of one direction of a convolution, and how they compute it.
+
+    dtype: the floating type to compute in (None: the weights').
+    """
 
     numbers: tuple[float, ...] = NUMBERS
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, lean: bool = False) -> None:
-        self.weight, self.bias, self.lean = weight.contiguous(), bias.contiguous(), lean
-        self.features = tuple(weight.shape[:2])
-        self.lays_out = can_lay_out(weight.dtype) and not lean  # or else torch does, in each call
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype | None = None, lean: bool = False
+    ) -> None:
+        self.given, self.dtype, self.lean = weight, dtype or weight.dtype, lean
+        self.bias, self.features = bias.to(self.dtype).contiguous(), tuple(weight.shape[:2])
+        self.lays_out = can_lay_out(self.dtype) and not lean  # or else torch does, in each call
         self._laid_out: LaidOut | None = None
 
     def plain(self) -> torch.Tensor:
         """The kernels as they are, (N, C, 3, 3), for whoever keeps another form of them."""
-        return self.weight
+        return self.given.to(self.dtype).contiguous()
+
+    @cached_property
+    def weight(self) -> torch.Tensor:
+        """The kernels as they are, kept."""
+        return self.plain()
 
     @cached_property
     def products(self) -> Products:
@@ -170,14 +178,10 @@ class Rotated(Kernels):
 
     def __init__(self, others: Kernels) -> None:
         self.others, self.features, self.lean = others, others.features[::-1], others.lean
-        self.lays_out, self._laid_out = can_lay_out(others.weight.dtype), None
-
-    @cached_property
-    def weight(self) -> torch.Tensor:
-        return self.plain()
+        self.lays_out, self._laid_out = can_lay_out(others.dtype), None
 
     def plain(self) -> torch.Tensor:
-        return self.others.weight.flip(2, 3).transpose(0, 1).contiguous()
+        return self.others.plain().flip(2, 3).transpose(0, 1).contiguous()
 
     @cached_property
     def bias(self) -> torch.Tensor:
@@ -210,9 +214,8 @@ class Convolution:
     ) -> None:
         weight, bias = weight.detach(), bias.detach()
         self.made_of, self.options = (weight, version_of(weight), bias, version_of(bias)), (dtype, parts, lean)
-        weight, bias = weight.to(dtype or weight.dtype), bias.to(dtype or bias.dtype)
         weight = torch.cat([weight] * parts, dim=1) if parts > 1 else weight
-        self.forward = Kernels(weight, bias, lean)
+        self.forward = Kernels(weight, bias, dtype, lean)
         self.backward = Rotated(self.forward)
 
     def __reduce__(self) -> tuple:

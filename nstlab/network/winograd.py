@@ -87,8 +87,9 @@ def winograd(
     pixels[1 : H + 1, 1 : W + 1] = x[0].permute(1, 2, 0)
     row, column, _ = pixels.stride()
     y = x.new_empty(h, 4, w, 4, N)
-    for top in range(0, h, max(1, AT_ONCE // w)):
-        rows = y[top : top + max(1, AT_ONCE // w)]
+    at_once = max(1, AT_ONCE // w)
+    for top in range(0, h, at_once):
+        rows = y[top : top + at_once]
         P = len(rows) * w
         squares = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
         tiles = x.new_empty(products.rounded(P), 36, C)

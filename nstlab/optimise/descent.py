@@ -68,8 +68,8 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     settings = with_tile(settings, height, width)
     prepare_memory(settings, height, width, style=largest)
     with one_line_without_memory(settings, height, width):
-        sides = (side * settings.size / max(height, width) for side in (height, width))
-        net = load_network(settings.with_(convolution=convolution_of(settings, *sides)))
+        convolution = convolution_of(settings, *pictures[-1].content.shape[2:])
+        net = load_network(settings.with_(convolution=convolution))
         net = with_chosen_gates(reduced_for(net, settings, pictures[0]), settings, pictures[0])
         x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
         make = Objective if settings.tile is None else TiledObjective

@@ -37,8 +37,11 @@ def gram(activation: torch.Tensor) -> torch.Tensor:
 
 def features(activation: torch.Tensor) -> torch.Tensor:
     """An activation (1, N, H, W) as a matrix (N, M), in float32 if it is in bfloat16."""
-    F = activation.flatten(2).squeeze(0)
-    return F.float() if F.dtype == torch.bfloat16 else F
+    return _whole(activation.flatten(2).squeeze(0))
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 class _Products(torch.autograd.Function):
@@ -50,7 +53,7 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx, F: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(F)
-        F = features(F[None])
+        F = _whole(F)
         return product(F, F.T)
 
     @staticmethod
@@ -342,10 +345,7 @@ def _with_views(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Te
 
     @wraps(function, updated=())
     def call(*arguments: torch.Tensor | int) -> torch.Tensor:
-        return function(*(whole(each) if isinstance(each, torch.Tensor) else each for each in arguments))
-
-    def whole(tensor: torch.Tensor) -> torch.Tensor:
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous()
+        return function(*(_whole(each).contiguous() if isinstance(each, torch.Tensor) else each for each in arguments))
 
     return call
 

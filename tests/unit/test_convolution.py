@@ -78,13 +78,12 @@ def test_winograd_in_strips_with_kernels_laid_out_and_not(monkeypatch, size, at_
 
 def test_weights_are_laid_out_anew_for_another_shape():
     """oneDNN lays out 77 to 131 features in one way for 8 positions in a row, and in another way for more."""
-    kernels = Kernels(random(131, 77, 3, 3), random(131))
-    for size in ((8, 8), (30, 30), (8, 8)):
-        x = random(1, 77, *size).to(torch.bfloat16)
-        truth = conv2d(x.float(), kernels.weight, kernels.bias, padding=1)
-        assert relative(Kernels(kernels.weight.bfloat16(), kernels.bias.bfloat16())(x), truth) < 0.01
-        x = random(1, 77, *size)
-        assert relative(kernels(x), conv2d(x, kernels.weight, kernels.bias, padding=1)) < 1e-5
+    weight, bias = random(131, 77, 3, 3), random(131)
+    for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 0.01)):
+        kernels = Kernels(weight, bias, dtype)
+        for size in ((8, 8), (30, 30), (8, 8)):
+            x = random(1, 77, *size).to(dtype)
+            assert relative(kernels(x), conv2d(x.float(), weight, bias, padding=1)) < bound
 
 
 @pytest.mark.parametrize("wide", [True, False])
@@ -282,7 +281,7 @@ def test_in_bfloat16_every_layer_is_as_exact_as_its_numbers(changed):
     half = load_vgg19(device="cpu", precision="bfloat16", **changed)
     for (layer, expected), (_, found) in zip(whole.sequence(x), half.sequence(x), strict=True):
         assert found.dtype == torch.float32
-        assert relative(found, expected) < 0.03, layer.name
+        assert relative(found, expected) < (0.005 if layer.index == 1 else 0.03), layer.name
 
 
 def test_pixels_in_two_parts_are_the_pixels():
