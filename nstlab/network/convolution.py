@@ -129,8 +129,8 @@ class Kernels:
 
     @cached_property
     def products(self) -> Products:
-        """Winograd's form of the kernels."""
-        return Products(winograd_kernels(self.weight))
+        """Winograd's, with these kernels."""
+        return Products(lambda: winograd_kernels(self.weight))
 
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0.
@@ -162,10 +162,9 @@ class Kernels:
         if layout(x.dtype) == torch.contiguous_format or not self.lays_out:
             y = convolve(x, self.weight, self.bias)
             return y.relu_() if relu else y
-        laid_out = self._laid_out
-        if laid_out is None or laid_out.shape != x.shape:
-            laid_out = self._laid_out = LaidOut(self.plain(), x.shape)
-        return laid_out(x, self.bias, relu)
+        if self._laid_out is None or not self._laid_out.fits(x.shape):
+            self._laid_out = LaidOut(self.plain(), x.shape)
+        return self._laid_out(x, self.bias, relu)
 
 
 class Rotated(Kernels):
@@ -189,8 +188,8 @@ class Rotated(Kernels):
 
     @cached_property
     def products(self) -> Products:
-        kept = self.others.products.kernels
-        return Products((winograd_kernels(self.others.weight) if kept is None else kept).transpose(1, 2))
+        others = self.others.products
+        return Products(lambda: (others.make() if others.multiple > 1 else others.kernels).transpose(1, 2))
 
 
 def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

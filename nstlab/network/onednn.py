@@ -62,14 +62,19 @@ def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:
 class LaidOut:
     """A convolution's weights (N, C / groups, k, k), k = 1 or 3, laid out once as oneDNN reads them.
 
-    shape: of the input (n, C, H, W) that they are laid out for. With others it computes the same, but oneDNN may take
-    longer than for weights that are not laid out at all.
+    shape: of the input (n, C, H, W) that they are laid out for. With others, or with another number of threads, it
+    computes the same, but oneDNN may want another layout, and take twenty times as long to get it in each call.
     """
 
     def __init__(self, weight: torch.Tensor, shape: torch.Size | tuple[int, ...], groups: int = 1) -> None:
         edge = weight.shape[2] // 2
-        self.shape, self.geometry = tuple(shape), ([edge, edge], [1, 1], [1, 1], groups)
+        self.shape, self.threads = tuple(shape), torch.get_num_threads()
+        self.geometry = ([edge, edge], [1, 1], [1, 1], groups)
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(shape))
+
+    def fits(self, shape: torch.Size | tuple[int, ...]) -> bool:
+        """Whether an input of this shape finds the weights as oneDNN wants them now."""
+        return (self.shape, self.threads) == (tuple(shape), torch.get_num_threads())
 
     def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """(n, C, H, W) -> (n, N, H, W), both channels-last; zeros around the picture."""

@@ -9,16 +9,18 @@ product with itself.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, cached_property
 from math import inf
 
 import torch
 
-from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
+from nstlab.network.onednn import LaidOut, can_lay_out
 
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where kernels are evaluated: a third less error than 0, ±1, ±2 and ∞
 RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
-AT_ONCE = 512  # tiles: what is computed of them stays in the processor's cache
+AT_ONCE = 256  # tiles: what is computed of them stays in the processor's cache
+IN_A_ROW = 64  # of the pictures that they are to oneDNN
 
 
 @cache
@@ -47,26 +49,26 @@ class Products:
     """For each of the 36 numbers, what P tiles are there times what the kernels are: (P, 36, C) -> (P, 36, N).
 
     They are one convolution of 1 x 1 pixels in 36 groups for oneDNN, which reads kernels laid out beforehand; else a
-    product of matrices for each number.
+    product of matrices for each number. kernels: returns them, (36, N, C), when they are to be laid out or kept.
     """
 
-    def __init__(self, kernels: torch.Tensor) -> None:
-        _, self.N, self.C = kernels.shape
-        self.kernels, self.laid_out = kernels, None
-        self.step = 64 if has_wide_vectors() else 32  # pixels at once, the fastest
-        if can_lay_out() and kernels.dtype == torch.float32:
-            shape = (4, 36 * self.C, self.step, 1)
-            self.kernels, self.laid_out = None, LaidOut(kernels.reshape(-1, self.C, 1, 1), shape, groups=36)
+    def __init__(self, kernels: Callable[[], torch.Tensor]) -> None:
+        self.make, self.multiple, self._laid_out = kernels, IN_A_ROW if can_lay_out() else 1, None
 
-    def rounded(self, P: int) -> int:
-        """The number of tiles, P or a few more, that it can be asked for."""
-        return P if self.laid_out is None else max(64, -(-P // self.step) * self.step)
+    @cached_property
+    def kernels(self) -> torch.Tensor:
+        """(36, N, C), kept."""
+        return self.make()
 
     def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
-        if self.laid_out is None:
+        """P is a multiple of `multiple`."""
+        P, _, C = tiles.shape
+        if self.multiple == 1:
             return torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
-        picture = tiles.view(-1, self.step, 1, 36 * self.C).permute(0, 3, 1, 2)
-        return self.laid_out(picture).permute(0, 2, 3, 1).reshape(-1, 36, self.N)
+        picture = tiles.view(-1, IN_A_ROW, 1, 36 * C).permute(0, 3, 1, 2)
+        if self._laid_out is None or not self._laid_out.fits(picture.shape):
+            self._laid_out = LaidOut(self.make().reshape(-1, C, 1, 1), picture.shape, groups=36)
+        return self._laid_out(picture).permute(0, 2, 3, 1).view(P, 36, -1)
 
 
 def winograd(
@@ -81,22 +83,24 @@ def winograd(
     numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated. relu: of the result.
     """
     C, H, W = x.shape[1:]
-    N, h, w = products.N, -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
+    N, h, w = len(bias), -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
     A_T, B_T, _ = _matrices(numbers, x.dtype)
     pixels = x.new_zeros(4 * h + 2, 4 * w + 2, C)
     pixels[1 : H + 1, 1 : W + 1] = x[0].permute(1, 2, 0)
     row, column, _ = pixels.stride()
     y = x.new_empty(h, 4, w, 4, N)
-    at_once = max(1, AT_ONCE // w)
+    strips = -(-h // max(1, AT_ONCE // w))
+    at_once = -(-h // strips)  # rows of tiles, in each strip but the last as many
+    some = -(-at_once * w // products.multiple) * products.multiple
+    tiles, found = x.new_empty(some, 36, C), x.new_empty(some, 16, N)
+    tiles[at_once * w :] = 0
     for top in range(0, h, at_once):
         rows = y[top : top + at_once]
         P = len(rows) * w
         squares = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
-        tiles = x.new_empty(products.rounded(P), 36, C)
-        tiles[P:] = 0
         torch.bmm(B_T.expand(P, 36, 36), squares.reshape(P, 36, C), out=tiles[:P])
-        found = A_T @ products(tiles)[:P]  # (P, 16, N)
-        torch.add(found.view(len(rows), w, 4, 4, N).transpose(1, 2), bias, out=rows)
+        torch.bmm(A_T.expand(some, 16, 36), products(tiles), out=found)
+        torch.add(found[:P].view(len(rows), w, 4, 4, N).transpose(1, 2), bias, out=rows)
         if relu:
             rows.relu_()
     return y.view(4 * h, 4 * w, N)[:H, :W].contiguous().permute(2, 0, 1)[None]

@@ -1,6 +1,9 @@
 """The fast convolutions against torch's own, and in float64."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from nstlab.network.convolution import (
     ReluMaxPool,
     algorithm,
 )
+from nstlab.network.onednn import can_lay_out
 from nstlab.network.winograd import Products, winograd, winograd_kernels
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
@@ -36,7 +40,8 @@ def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 def test_each_algorithm_against_float64(size, inputs, outputs):
     x, weight, bias = random(1, inputs, *size), random(outputs, inputs, 3, 3), random(outputs)
     truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    found = {"chosen": Kernels(weight, bias)(x), "winograd": winograd(x, Products(winograd_kernels(weight)), bias)}
+    products = Products(lambda: winograd_kernels(weight))
+    found = {"chosen": Kernels(weight, bias)(x), "winograd": winograd(x, products, bias)}
     if torch._nnpack_available():
         found["nnpack"] = torch._nnpack_spatial_convolution(x, weight, bias, [1, 1], [1, 1])
     for name, y in found.items():
@@ -56,9 +61,10 @@ def test_a_large_picture_in_strips_is_one_picture(monkeypatch, size, at_a_time):
         assert float((kernels(x, passes) - truth).norm() / truth.norm()) < 1e-5
 
 
-def test_winograd_is_exact_in_exact_arithmetic():
+def test_winograd_is_exact_in_exact_arithmetic(monkeypatch):
+    monkeypatch.setattr(fast, "can_lay_out", lambda: False)  # for oneDNN, which has no float64
     x, weight, bias = (random(*shape, dtype=torch.float64) for shape in ((1, 5, 11, 9), (4, 5, 3, 3), (4,)))
-    found = winograd(x, Products(winograd_kernels(weight)), bias)
+    found = winograd(x, Products(lambda: winograd_kernels(weight)), bias)
     assert torch.allclose(found, conv2d(x, weight, bias, padding=1), atol=1e-12)
 
 
@@ -71,7 +77,7 @@ def test_winograd_in_strips_with_kernels_laid_out_and_not(monkeypatch, size, at_
         monkeypatch.setattr(fast, "can_lay_out", lambda: False)
     x, weight, bias = random(1, 24, *size), random(40, 24, 3, 3), random(40)
     truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    found = winograd(x, Products(winograd_kernels(weight)), bias)
+    found = winograd(x, Products(lambda: winograd_kernels(weight)), bias)
     assert float((found - truth).norm() / truth.norm()) < 2e-6
     assert found.is_contiguous(memory_format=torch.channels_last)
 
@@ -84,6 +90,38 @@ def test_weights_are_laid_out_anew_for_another_shape():
         for size in ((8, 8), (30, 30), (8, 8)):
             x = random(1, 77, *size).to(dtype)
             assert relative(kernels(x), conv2d(x.float(), weight, bias, padding=1)) < bound
+
+
+LAID_OUT_ONCE = """
+import torch
+from nstlab.network.convolution import Convolution
+
+torch.set_num_threads(1)
+both = [(Convolution(torch.randn(512, C, 3, 3), torch.zeros(512), dtype), dtype) for C in (8, 512) for dtype in
+        (torch.float32, torch.bfloat16)]
+for threads in (1, 8, 16):  # oneDNN wants other layouts with more threads
+    torch.set_num_threads(threads)
+    for convolution, dtype in both:
+        x = torch.randn(1, convolution.made_of[0].shape[1], 32, 32).to(dtype).to(memory_format=torch.channels_last)
+        g = convolution.backward(convolution.forward(x))
+        print("again", flush=True)
+        for _ in range(2):
+            convolution.backward(convolution.forward(x))
+        print("done", flush=True)
+"""
+
+
+@pytest.mark.skipif(not can_lay_out(torch.bfloat16), reason="this processor, or this torch, lays out no weights")
+def test_no_weights_are_laid_out_twice_with_any_number_of_threads():
+    """In a process of its own, whose threads sleep, so that more of them than cores do not take long."""
+    environment = os.environ | {"ONEDNN_VERBOSE": "1"}
+    told = subprocess.run([sys.executable, "-c", LAID_OUT_ONCE], env=environment, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    first, *others = told.stdout.split("again")
+    assert ",exec,cpu,reorder," in first and len(others) == 12
+    for again in others:
+        computed, _, _ = again.partition("done")
+        assert computed.count(",exec,cpu,convolution,") >= 4 and ",exec,cpu,reorder," not in computed
 
 
 @pytest.mark.parametrize("wide", [True, False])
