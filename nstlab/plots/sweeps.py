@@ -14,7 +14,6 @@ import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from scipy.cluster.hierarchy import dendrogram
 
 from nstlab.plots.features import png
 from nstlab.plots.transfers import LAYER_COLOURS, legend_beside, plain, show
@@ -283,6 +282,8 @@ def clusters(images: Mapping[str, torch.Tensor], between: np.ndarray, linkage: n
     images: label -> picture, (1, 3, H, W) in [0, 1]; between: (n, n), their distances in grey levels;
     linkage: as from scipy's `linkage`, (n - 1, 4).
     """
+    from scipy.cluster.hierarchy import dendrogram  # a sixth of a second to load
+
     labels = list(images)
     n = len(labels)
     each = float(np.clip(9 / n, 0.28, 0.95))

@@ -27,7 +27,7 @@ from nstlab.sweeps.progress import doing
 from nstlab.sweeps.results import store_results
 from nstlab.terminal import duration, say
 
-START_SECONDS = 8.0  # per point, besides its iterations: kernel, imports, loading the network, figures
+START_SECONDS = 9.0  # per point, besides its iterations: kernel, imports, loading the network, figures
 STATES, ALWAYS = ("done", "running", "failed", "started", "new"), ("done", "started", "new")
 MOST_FAILURES = 10  # that are told with their errors
 PROBE_SIZE = 96  # pixels; small enough to be quick, large enough to be informative
