@@ -12,7 +12,7 @@ back. bfloat16 has two bytes a value instead of four, and twice the products at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
@@ -26,6 +26,8 @@ FEWEST_POSITIONS = 512  # with fewer, reading the transformed kernels (four time
 AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the workspace is larger than both
 SMALL = 2**23  # of pictures with fewer, strips of half as many cost little time, and take less memory at 256²
 MANY_WEIGHTS = 100  # per position; with as many, NNPACK loses: it transforms its kernels on every call
+WHOLE = 2**25  # values: larger tensors, those of 700 pixels and more, exist strip by strip where that is possible;
+IN_STRIP = 2**21  # a strip's memory is then taken from what the last one left, not from the system
 WIDE_CHANNELS = 256  # where vectors are wide; with fewer, Winograd's transforms cost more than its products save
 
 
@@ -141,7 +143,9 @@ class Kernels:
         chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W, self.lean)
         values = (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
-        if values < at_a_time or layout(x.dtype) == torch.channels_last:  # which needs no workspace
+        if layout(x.dtype) == torch.channels_last:  # which needs no workspace
+            return self._masked(x, passes, chosen, relu)
+        if values < at_a_time:
             return self._convolve(x if passes is None else where_positive(x, passes), chosen, relu)
         y = x.new_empty(1, N, H, W)
         rows = max(1, at_a_time // (2 * (N + C) * W))
@@ -150,6 +154,18 @@ class Kernels:
             part = slice(top - above, top + rows + 1)  # with a neighbouring row on both sides
             strip = x[:, :, part] if passes is None else where_positive(x[:, :, part], passes[:, :, part])
             y[:, :, top : top + rows] = self._convolve(strip, chosen, relu)[:, :, above : above + rows]
+        return y
+
+    def _masked(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
+        (N, C), (H, W) = self.features, x.shape[2:]
+        if passes is None:
+            return self._convolve(x, chosen, relu)
+        if C * H * W < WHOLE or chosen == "winograd":
+            return self._convolve(where_positive(x, passes), chosen, relu)
+        y = torch.empty(1, N, H, W, dtype=x.dtype, memory_format=torch.channels_last)
+        for rows, window, inner in in_strips(H, W, C):
+            strip = where_positive(x[:, :, window], passes[:, :, window])
+            y[:, :, rows] = self._convolve(strip, chosen, relu)[:, :, inner]
         return y
 
     def _convolve(self, x: torch.Tensor, chosen: str, relu: bool) -> torch.Tensor:
@@ -190,6 +206,24 @@ class Rotated(Kernels):
     def products(self) -> Products:
         others = self.others.products
         return Products(lambda: (others.make() if others.multiple > 1 else others.kernels).transpose(1, 2))
+
+
+def in_strips(H: int, W: int, features: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Rows that come one after the other, the window of rows that a convolution needs for them, and they in it.
+
+    All windows are equally high, so that weights are laid out once; the rows begin at an even number.
+
+    >>> [(window.start, window.stop, inner.start, inner.stop) for _, window, inner in in_strips(300, 256, 64)]
+    [(0, 102, 0, 100), (99, 201, 1, 101), (198, 300, 2, 102)]
+    """
+    count = -(-features * H * W // IN_STRIP)
+    high = -(-H // (2 * count)) * 2
+    if high + 2 > H:
+        yield (slice(0, H),) * 3
+        return
+    for top in range(0, H, high):
+        bottom, first = min(top + high, H), min(max(top - 1, 0), H - high - 2)
+        yield slice(top, bottom), slice(first, first + high + 2), slice(top - first, bottom - first)
 
 
 def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -282,42 +316,3 @@ class ConvolveRelu(torch.autograd.Function):
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (passes,) = ctx.saved_tensors
         return like_the_input(ctx, ctx.convolution.backward(g, passes)), None, None
-
-
-class ReluMaxPool(torch.autograd.Function):
-    """ReLU and 2x2 max-pooling of a convolution's output, in reverse order: max(relu) is relu(max).
-
-    This quarters the ReLU's work, and neither the convolution's output nor 8-byte indices are kept: one byte says
-    which of two columns was larger, one which of two rows, one whether the ReLU passes. Of equal values the first
-    wins, as in torch.
-    """
-
-    @staticmethod
-    def forward(ctx, z: torch.Tensor) -> torch.Tensor:
-        rows, columns = z.shape[2] // 2 * 2, z.shape[3] // 2 * 2
-        left, right = z[:, :, :rows, 0:columns:2], z[:, :, :rows, 1:columns:2]
-        is_right = right > left  # (1, C, 2h, w)
-        wide = torch.maximum(left, right)
-        top, bottom = wide[:, :, 0::2], wide[:, :, 1::2]
-        is_bottom = bottom > top  # (1, C, h, w)
-        y = torch.maximum(top, bottom).relu_()
-        ctx.shape = z.shape
-        ctx.save_for_backward(is_right, is_bottom, y > 0)
-        return y
-
-    @staticmethod
-    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
-        is_right, is_bottom, passes = ctx.saved_tensors
-        rows, columns = is_right.shape[2], 2 * is_right.shape[3]
-        odd = ctx.shape[2] > rows or ctx.shape[3] > columns
-        whole = torch.empty(ctx.shape, dtype=g.dtype, memory_format=layout(g.dtype))  # (1, C, H, W)
-        if odd:
-            whole.zero_()
-        left, right = whole[:, :, :rows, 0:columns:2], whole[:, :, :rows, 1:columns:2]
-        top, bottom = left[:, :, 0::2], left[:, :, 1::2]
-        torch.mul(g, passes, out=top)
-        torch.mul(top, is_bottom, out=bottom)
-        top -= bottom
-        torch.mul(left, is_right, out=right)
-        left -= right
-        return whole

@@ -16,7 +16,6 @@ from nstlab.network.convolution import (
     Convolve,
     ConvolveRelu,
     InTwoParts,
-    ReluMaxPool,
     bordered,
     convolve,
     is_fast,
@@ -24,6 +23,7 @@ from nstlab.network.convolution import (
 )
 from nstlab.network.device import choose_device
 from nstlab.network.layer import Layer
+from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool, is_large
 from nstlab.network.sequence import Network
 from nstlab.network.sparse_gradients import keep_strongest
 from nstlab.network.weights import Weights, read_weights
@@ -182,7 +182,11 @@ class VGG19(Network):
                 y = ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read)
                 return y[:, :, 1:-1, 1:-1].contiguous(memory_format=layout(x.dtype))
             return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read)
-        return ReluMaxPool.apply(x if names[0].startswith("relu") else self.apply_layer(names[0], x))
+        if not names[0].startswith("conv"):
+            return ReluMaxPool.apply(x)
+        if self.padding == "zeros" and is_large(self.layer(names[0]).features, x):
+            return ConvolveReluMaxPool.apply(x, self._prepare_convolution(names[0], x))
+        return ReluMaxPool.apply(self.apply_layer(names[0], x))
 
     def _is_fast(self, x: torch.Tensor) -> bool:
         return self.convolution != "plain" and is_fast(x)

@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, max_pool2d
 import nstlab as lab
 from nstlab.images import Pictures
 from nstlab.layers import layer_names
-from nstlab.network import bfloat16_units, convolution, load_vgg19, product
+from nstlab.network import bfloat16_units, convolution, load_vgg19, pooling, product
 from nstlab.network import winograd as fast
 from nstlab.network.convolution import (
     Convolution,
@@ -20,10 +20,10 @@ from nstlab.network.convolution import (
     ConvolveRelu,
     InTwoParts,
     Kernels,
-    ReluMaxPool,
     algorithm,
 )
 from nstlab.network.onednn import can_lay_out
+from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
 from nstlab.network.winograd import Products, winograd, winograd_kernels
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
@@ -153,6 +153,47 @@ def test_either_layout_has_the_gradient_of_torchs(monkeypatch, wide, size):
     pooled.sum().backward()
     for tensor in (y, z, pooled, leaf.grad):
         assert tensor.is_contiguous(memory_format=torch.channels_last if wide else torch.contiguous_format)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(40, 32), (33, 7), (18, 19), (3, 4), (2, 2)])
+def test_strip_by_strip_is_as_in_one(monkeypatch, size, dtype):
+    """A convolution with its pooling, and the gradient of one with its ReLU."""
+    for module in (convolution, pooling):
+        monkeypatch.setattr(module, "layout", lambda dtype: torch.channels_last)
+    monkeypatch.setattr(convolution, "IN_STRIP", 32 * 4 * size[1])  # four rows
+    x, g = random(1, 16, *size).to(dtype), random(1, 32, size[0] // 2, size[1] // 2).to(dtype)
+    both = Convolution(random(32, 16, 3, 3), random(32), dtype)
+    one, strips = (x.clone().to(memory_format=torch.channels_last).requires_grad_() for _ in range(2))
+    expected, pooled = ReluMaxPool.apply(Convolve.apply(one, both)), ConvolveReluMaxPool.apply(strips, both)
+    assert torch.allclose(pooled, expected, atol=1e-4)
+    expected.backward(g)
+    pooled.backward(g)
+    assert torch.allclose(strips.grad, one.grad, atol=1e-3, rtol=0.02 if dtype == torch.bfloat16 else 1e-5)
+    passes, upstream = random(1, 32, *size) > 0, random(1, 32, *size).to(dtype)
+    expected = both.backward(upstream, passes)
+    monkeypatch.setattr(convolution, "WHOLE", 0)
+    found = both.backward(upstream, passes)
+    assert relative(found, expected) < 1e-6
+    assert found.is_contiguous(memory_format=torch.channels_last) or 1 in found.shape[1:]
+
+
+def test_a_large_picture_has_the_gradient_of_a_network_without_strips(monkeypatch, net):
+    """Whether strips are taken depends on the shape alone."""
+    content, style = (random(1, 3, 50, 66).sigmoid() for _ in range(2))
+    settings = Settings(size=66)
+    found = {}
+    for whole in (0, 2**25):
+        for module in (convolution, pooling):
+            monkeypatch.setattr(module, "WHOLE", whole)
+        monkeypatch.setattr(convolution, "IN_STRIP", 2**15)
+        objective = Objective(net, Pictures(content, (style,)), settings)
+        x = net.prepare(style).requires_grad_()
+        losses = objective(x)
+        losses["total"].backward()
+        found[whole] = float(losses["total"]), x.grad
+    assert found[0][0] == pytest.approx(found[2**25][0], rel=1e-5)
+    assert relative(found[0][1], found[2**25][1]) < 1e-4
 
 
 def test_what_others_see_is_contiguous(net, noise):
