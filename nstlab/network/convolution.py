@@ -13,7 +13,7 @@ back. bfloat16 has two bytes a value instead of four, and twice the products at 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch.nn.functional import conv2d, pad
@@ -115,14 +115,11 @@ class Kernels:
     def __init__(
         self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype | None = None, lean: bool = False
     ) -> None:
-        self.given, self.dtype, self.lean = weight, dtype or weight.dtype, lean
+        self.dtype, self.lean = dtype or weight.dtype, lean
         self.bias, self.features = bias.to(self.dtype).contiguous(), tuple(weight.shape[:2])
         self.lays_out = can_lay_out(self.dtype) and not lean  # or else torch does, in each call
-        self._laid_out: LaidOut | None = None
-
-    def plain(self) -> torch.Tensor:
-        """The kernels as they are, (N, C, 3, 3), for whoever keeps another form of them."""
-        return self.given.to(self.dtype).contiguous()
+        self.plain = partial(_plain, weight, self.dtype)  # for whoever keeps another form of them
+        self.laid_out = LaidOut(self.plain)
 
     @cached_property
     def weight(self) -> torch.Tensor:
@@ -132,7 +129,8 @@ class Kernels:
     @cached_property
     def products(self) -> Products:
         """Winograd's, with these kernels."""
-        return Products(lambda: winograd_kernels(self.weight))
+        plain = self.plain  # without `self`, which would keep itself alive
+        return Products(lambda: winograd_kernels(plain()))
 
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0.
@@ -178,9 +176,7 @@ class Kernels:
         if layout(x.dtype) == torch.contiguous_format or not self.lays_out:
             y = convolve(x, self.weight, self.bias)
             return y.relu_() if relu else y
-        if self._laid_out is None or not self._laid_out.fits(x.shape):
-            self._laid_out = LaidOut(self.plain(), x.shape)
-        return self._laid_out(x, self.bias, relu)
+        return self.laid_out(x, self.bias, relu)
 
 
 class Rotated(Kernels):
@@ -193,10 +189,8 @@ class Rotated(Kernels):
 
     def __init__(self, others: Kernels) -> None:
         self.others, self.features, self.lean = others, others.features[::-1], others.lean
-        self.lays_out, self._laid_out = can_lay_out(others.dtype), None
-
-    def plain(self) -> torch.Tensor:
-        return self.others.plain().flip(2, 3).transpose(0, 1).contiguous()
+        self.plain = partial(_rotated, others.plain)
+        self.lays_out, self.laid_out = can_lay_out(others.dtype), LaidOut(self.plain)
 
     @cached_property
     def bias(self) -> torch.Tensor:
@@ -204,8 +198,15 @@ class Rotated(Kernels):
 
     @cached_property
     def products(self) -> Products:
-        others = self.others.products
-        return Products(lambda: (others.make() if others.multiple > 1 else others.kernels).transpose(1, 2))
+        return self.others.products.transposed()
+
+
+def _plain(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return weight.to(dtype).contiguous()
+
+
+def _rotated(plain: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return plain().flip(2, 3).transpose(0, 1).contiguous()
 
 
 def in_strips(H: int, W: int, features: int) -> Iterator[tuple[slice, slice, slice]]:

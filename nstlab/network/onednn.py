@@ -60,23 +60,24 @@ def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:
 
 
 class LaidOut:
-    """A convolution's weights (N, C / groups, k, k), k = 1 or 3, laid out once as oneDNN reads them.
+    """A convolution with weights (N, C / groups, k, k), k = 1 or 3, laid out once as oneDNN reads them.
 
-    shape: of the input (n, C, H, W) that they are laid out for. With others, or with another number of threads, it
-    computes the same, but oneDNN may want another layout, and take twenty times as long to get it in each call.
+    weight: returns them, whenever they are to be laid out: for the first input, and for one of another shape or with
+    another number of threads. For these oneDNN may want another layout, and would take twenty times as long to get it
+    in each call.
     """
 
-    def __init__(self, weight: torch.Tensor, shape: torch.Size | tuple[int, ...], groups: int = 1) -> None:
-        edge = weight.shape[2] // 2
-        self.shape, self.threads = tuple(shape), torch.get_num_threads()
-        self.geometry = ([edge, edge], [1, 1], [1, 1], groups)
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(shape))
-
-    def fits(self, shape: torch.Size | tuple[int, ...]) -> bool:
-        """Whether an input of this shape finds the weights as oneDNN wants them now."""
-        return (self.shape, self.threads) == (tuple(shape), torch.get_num_threads())
+    def __init__(self, weight: Callable[[], torch.Tensor], groups: int = 1) -> None:
+        self.weight, self.groups, self._made_for = weight, groups, None
 
     def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """(n, C, H, W) -> (n, N, H, W), both channels-last; zeros around the picture."""
+        made_for = x.shape, torch.get_num_threads()
+        if made_for != self._made_for:
+            weight = self.weight()
+            edge = weight.shape[2] // 2
+            self._geometry = ([edge, edge], [1, 1], [1, 1], self.groups)
+            self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, list(x.shape))
+            self._made_for = made_for
         then = "relu" if relu else "none"
-        return torch.ops.mkldnn._convolution_pointwise(x, self.weight, bias, *self.geometry, then, [], "")
+        return torch.ops.mkldnn._convolution_pointwise(x, self._weight, bias, *self._geometry, then, [], "")

@@ -37,13 +37,11 @@ class ConvolveReluMaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
         (H, W), (N, _) = x.shape[2:], convolution.forward.features
-        kept = _pooling(N, x)
+        y, is_right, is_bottom = _pooling(N, x)
         for rows, window, inner in in_strips(H, W, N):
             z = convolution.forward(x[:, :, window])[:, :, inner]
             half = slice(rows.start // 2, rows.stop // 2)
-            y, is_right, is_bottom = kept
             _max_pool(z, y[:, :, half], is_right[:, :, 2 * half.start : 2 * half.stop], is_bottom[:, :, half])
-        y, is_right, is_bottom = kept
         ctx.convolution, ctx.is_contiguous, ctx.shape = convolution, x.is_contiguous(), x.shape
         ctx.save_for_backward(is_right, is_bottom, y > 0)
         return y

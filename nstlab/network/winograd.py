@@ -53,22 +53,26 @@ class Products:
     """
 
     def __init__(self, kernels: Callable[[], torch.Tensor]) -> None:
-        self.make, self.multiple, self._laid_out = kernels, IN_A_ROW if can_lay_out() else 1, None
+        self.make = kernels
+        self.laid_out = LaidOut(lambda: kernels().flatten(0, 1)[:, :, None, None], groups=36) if can_lay_out() else None
+        self.multiple = IN_A_ROW if self.laid_out else 1
 
     @cached_property
     def kernels(self) -> torch.Tensor:
         """(36, N, C), kept."""
         return self.make()
 
+    def transposed(self) -> Products:
+        """(P, 36, N) -> (P, 36, C), with the same kernels: the very same if they are kept."""
+        return Products(lambda: (self.make() if self.laid_out else self.kernels).transpose(1, 2))
+
     def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
         """P is a multiple of `multiple`."""
         P, _, C = tiles.shape
-        if self.multiple == 1:
+        if not self.laid_out:
             return torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
         picture = tiles.view(-1, IN_A_ROW, 1, 36 * C).permute(0, 3, 1, 2)
-        if self._laid_out is None or not self._laid_out.fits(picture.shape):
-            self._laid_out = LaidOut(self.make().reshape(-1, C, 1, 1), picture.shape, groups=36)
-        return self._laid_out(picture).permute(0, 2, 3, 1).view(P, 36, -1)
+        return self.laid_out(picture).permute(0, 2, 3, 1).view(P, 36, -1)
 
 
 def winograd(

@@ -1,9 +1,11 @@
 """The fast convolutions against torch's own, and in float64."""
 
 import copy
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -96,7 +98,6 @@ LAID_OUT_ONCE = """
 import torch
 from nstlab.network.convolution import Convolution
 
-torch.set_num_threads(1)
 both = [(Convolution(torch.randn(512, C, 3, 3), torch.zeros(512), dtype), dtype) for C in (8, 512) for dtype in
         (torch.float32, torch.bfloat16)]
 for threads in (1, 8, 16):  # oneDNN wants other layouts with more threads
@@ -220,6 +221,25 @@ def test_one_form_of_the_kernels_serves_both_directions(monkeypatch, laid_out):
         assert float((found - truth).norm() / truth.norm()) < 2e-6
     if not laid_out:  # nothing is stored twice
         assert both.backward.products.kernels.data_ptr() == both.forward.products.kernels.data_ptr()
+
+
+@pytest.mark.parametrize("chosen", ["winograd", "onednn"])
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_a_convolution_is_freed_at_once(monkeypatch, chosen, laid_out):
+    """Without waiting for the garbage collector: a network's take a third of a gigabyte."""
+    monkeypatch.setattr(convolution, "algorithm", lambda *shape: chosen)
+    if not laid_out:
+        for module in (convolution, fast):
+            monkeypatch.setattr(module, "can_lay_out", lambda dtype=torch.float32: False)
+    both = Convolution(random(32, 20, 3, 3), torch.zeros(32))
+    both.backward(both.forward(random(1, 20, 13, 18)))
+    left = [weakref.ref(of) for kernels in (both.forward, both.backward) for of in (kernels, kernels.products)]
+    gc.disable()
+    try:
+        del both
+        assert [of() for of in left] == [None] * 4
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("shape", [(64, 40_000, 64), (300, 2000, 300), (3, 5, 7)])
