@@ -7,12 +7,14 @@ networks.py          the networks by name
 weights.py           where their weights come from; formats.py, weights_files.py: other tools' files, read safely
 gating.py            features that are scaled or switched off
 convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows; winograd.py: with fewer products;
-                     onednn.py: with private functions of torch; pooling.py: and what comes after them
+                     onednn.py: with private functions of torch; pooling.py, relu.py: and what comes after them
+arena.py             memory for large tensors, which one takes from another
 receptive_fields.py  what a position sees
 sparse_gradients.py  gradients of which only the strongest entries are passed back
 device.py            the device to compute on
 """
 
+from nstlab.network.arena import Arena, make_arena
 from nstlab.network.convolution import Kernels, algorithm, algorithms, bordered, bytes_kept, convolve, is_fast
 from nstlab.network.device import bfloat16_units, choose_device
 from nstlab.network.formats import TORCHVISION_SCALE
@@ -26,7 +28,7 @@ from nstlab.network.networks import (
     network_read_as,
     network_sha256,
 )
-from nstlab.network.onednn import has_wide_vectors, product
+from nstlab.network.onednn import at_least_float32, has_wide_vectors, product
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, describe_layers, load_vgg19

@@ -18,7 +18,9 @@ from functools import cached_property, partial
 import torch
 from torch.nn.functional import conv2d, pad
 
+from nstlab.network.arena import empty
 from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
+from nstlab.network.relu import greater, where_positive
 from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, winograd, winograd_kernels
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
@@ -26,8 +28,8 @@ FEWEST_POSITIONS = 512  # with fewer, reading the transformed kernels (four time
 AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the workspace is larger than both
 SMALL = 2**23  # of pictures with fewer, strips of half as many cost little time, and take less memory at 256²
 MANY_WEIGHTS = 100  # per position; with as many, NNPACK loses: it transforms its kernels on every call
-WHOLE = 2**25  # values: larger tensors, those of 700 pixels and more, exist strip by strip where that is possible;
-IN_STRIP = 2**21  # a strip's memory is then taken from what the last one left, not from the system
+WHOLE = 2**23  # values, 32 MB: malloc takes more from the system, each time, and so it is computed strip by strip;
+IN_STRIP = 2**21  # a strip's memory is then taken from what the last one left
 WIDE_CHANNELS = 256  # where vectors are wide; with fewer, Winograd's transforms cost more than its products save
 
 
@@ -142,33 +144,31 @@ class Kernels:
         values = (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
         if layout(x.dtype) == torch.channels_last:  # which needs no workspace
-            return self._masked(x, passes, chosen, relu)
+            return self._in_strips(x, passes, chosen, relu)
         if values < at_a_time:
-            return self._convolve(x if passes is None else where_positive(x, passes), chosen, relu)
-        y = x.new_empty(1, N, H, W)
+            return self._convolve(x, passes, chosen, relu)
+        y = empty((1, N, H, W), x.dtype)
         rows = max(1, at_a_time // (2 * (N + C) * W))
         for top in range(0, H, rows):
             above = min(top, 1)
             part = slice(top - above, top + rows + 1)  # with a neighbouring row on both sides
-            strip = x[:, :, part] if passes is None else where_positive(x[:, :, part], passes[:, :, part])
-            y[:, :, top : top + rows] = self._convolve(strip, chosen, relu)[:, :, above : above + rows]
+            strip = self._convolve(*_rows(x, passes, part), chosen, relu)
+            y[:, :, top : top + rows] = strip[:, :, above : above + rows]
         return y
 
-    def _masked(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
+    def _in_strips(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
         (N, C), (H, W) = self.features, x.shape[2:]
-        if passes is None:
-            return self._convolve(x, chosen, relu)
-        if C * H * W < WHOLE or chosen == "winograd":
-            return self._convolve(where_positive(x, passes), chosen, relu)
-        y = torch.empty(1, N, H, W, dtype=x.dtype, memory_format=torch.channels_last)
-        for rows, window, inner in in_strips(H, W, C):
-            strip = where_positive(x[:, :, window], passes[:, :, window])
-            y[:, :, rows] = self._convolve(strip, chosen, relu)[:, :, inner]
+        if max(N, C) * H * W < WHOLE or chosen == "winograd":
+            return self._convolve(x, passes, chosen, relu)
+        y = empty((1, N, H, W), x.dtype, torch.channels_last)
+        for rows, window, inner in in_strips(H, W, max(N, C)):
+            y[:, :, rows] = self._convolve(*_rows(x, passes, window), chosen, relu)[:, :, inner]
         return y
 
-    def _convolve(self, x: torch.Tensor, chosen: str, relu: bool) -> torch.Tensor:
+    def _convolve(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
         if chosen == "winograd":
-            return winograd(x, self.products, self.bias, self.numbers, relu)
+            return winograd(x, self.products, self.bias, self.numbers, passes, relu)
+        x = x if passes is None else where_positive(x, passes)
         if chosen == "nnpack":
             y = nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
             return y.relu_() if relu else y
@@ -201,6 +201,10 @@ class Rotated(Kernels):
         return self.others.products.transposed()
 
 
+def _rows(x: torch.Tensor, passes: torch.Tensor | None, rows: slice) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return x[:, :, rows], None if passes is None else passes[:, :, rows]
+
+
 def _plain(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return weight.to(dtype).contiguous()
 
@@ -225,11 +229,6 @@ def in_strips(H: int, W: int, features: int) -> Iterator[tuple[slice, slice, sli
     for top in range(0, H, high):
         bottom, first = min(top + high, H), min(max(top - 1, 0), H - high - 2)
         yield slice(top, bottom), slice(first, first + high + 2), slice(top - first, bottom - first)
-
-
-def where_positive(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """g where y > 0, else 0: the gradient of a ReLU with output y, or with y saying where it passes."""
-    return g * y if y.dtype == torch.bool else torch.ops.aten.threshold_backward(g, y, 0)
 
 
 class Convolution:
@@ -310,7 +309,7 @@ class ConvolveRelu(torch.autograd.Function):
     def forward(ctx, x: torch.Tensor, convolution: Convolution, read: bool) -> torch.Tensor:
         y = convolution.forward(x, relu=True)
         ctx.convolution, ctx.is_contiguous = convolution, x.is_contiguous()
-        ctx.save_for_backward(y if read else y > 0)
+        ctx.save_for_backward(y if read else greater(y, 0))
         return y
 
     @staticmethod

@@ -15,6 +15,9 @@ from functools import cache
 import torch
 from torch.nn.grad import conv2d_weight
 
+from nstlab.network.arena import empty
+
+AT_A_TIME = 2**20  # values of a product: they are still in the cache when they are put where they belong
 LARGE = 2**26  # multiplications: smaller products take so little time that they stay torch's
 
 
@@ -30,21 +33,36 @@ def onednn() -> Callable[..., torch.Tensor] | None:
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a @ b, (n, k) and (k, m) -> (n, m), not differentiable.
+    """a @ b, (n, k) and (k, m) -> (n, m), in memory of the arena if there is one; not differentiable.
 
     >>> product(torch.eye(2), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[1., 2.],
             [3., 4.]])
     """
-    linear = onednn() if a.dtype == torch.float32 and a.device.type == "cpu" else None
-    if linear is None or len(a) * b.numel() < LARGE:
+    if a.device.type != "cpu":
         return a @ b
-    if a.is_contiguous():
-        return linear(a, b.T, None, "none", [], "")
-    if a.T.is_contiguous() and b.is_contiguous():  # linear would copy a; the gradient of 1x1 kernels is the same sum
-        of_outputs, inputs = (matrix.view(1, len(b), 1, -1).permute(0, 3, 1, 2) for matrix in (a.T, b))
-        return conv2d_weight(inputs, (len(a), b.shape[1], 1, 1), of_outputs).view(len(a), -1)
-    return a @ b
+    (n, k), m = a.shape, b.shape[1]
+    linear = onednn() if a.dtype == torch.float32 and n * k * m >= LARGE else None
+    if linear and not a.is_contiguous() and a.T.is_contiguous() and b.is_contiguous():
+        # linear would copy a; the gradient of 1x1 kernels is the same sum
+        of_outputs, inputs = (matrix.view(1, k, 1, -1).permute(0, 3, 1, 2) for matrix in (a.T, b))
+        return conv2d_weight(inputs, (n, m, 1, 1), of_outputs).view(n, m)
+    found = empty((n, m), a.dtype)
+    if not (linear and a.is_contiguous()):
+        return torch.mm(a, b, out=found)
+    rows = max(m, AT_A_TIME // m)
+    for top in range(0, n, rows):
+        found[top : top + rows] = linear(a[top : top + rows], b.T, None, "none", [], "")
+    return found
+
+
+def at_least_float32(a: torch.Tensor) -> torch.Tensor:
+    """A matrix in bfloat16 as one in float32, laid out alike; another one as it is. Not differentiable."""
+    if a.dtype != torch.bfloat16:
+        return a
+    if a.device.type != "cpu":
+        return a.float()
+    return empty(a.T.shape).copy_(a.T).T if a.T.is_contiguous() else empty(a.shape).copy_(a)
 
 
 def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from nstlab.network.arena import empty
 from nstlab.network.convolution import WHOLE, Convolution, in_strips, layout, like_the_input
+from nstlab.network.relu import greater, order_of, times
 
 
 class ReluMaxPool(torch.autograd.Function):
@@ -20,7 +22,7 @@ class ReluMaxPool(torch.autograd.Function):
         y, is_right, is_bottom = _pooling(z.shape[1], z)
         _max_pool(z, y, is_right, is_bottom)
         ctx.shape = z.shape
-        ctx.save_for_backward(is_right, is_bottom, y > 0)
+        ctx.save_for_backward(is_right, is_bottom, greater(y, 0))
         return y
 
     @staticmethod
@@ -43,14 +45,14 @@ class ConvolveReluMaxPool(torch.autograd.Function):
             half = slice(rows.start // 2, rows.stop // 2)
             _max_pool(z, y[:, :, half], is_right[:, :, 2 * half.start : 2 * half.stop], is_bottom[:, :, half])
         ctx.convolution, ctx.is_contiguous, ctx.shape = convolution, x.is_contiguous(), x.shape
-        ctx.save_for_backward(is_right, is_bottom, y > 0)
+        ctx.save_for_backward(is_right, is_bottom, greater(y, 0))
         return y
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
         is_right, is_bottom, passes = ctx.saved_tensors
         H, W = ctx.shape[2:]
-        found = torch.empty(ctx.shape, dtype=g.dtype, memory_format=layout(g.dtype))
+        found = empty(ctx.shape, g.dtype, layout(g.dtype))
         for rows, window, inner in in_strips(H, W, g.shape[1]):
             first, last = window.start // 2, -(-window.stop // 2)  # of the pooled rows
             half, both = slice(first, last), slice(2 * first, min(2 * last, H))
@@ -69,17 +71,17 @@ def is_large(features: int, x: torch.Tensor) -> bool:
 def _pooling(features: int, x: torch.Tensor) -> list[torch.Tensor]:
     """Room for what is left of `features` at x's positions, which of two columns was larger, and which of two rows."""
     h, w = x.shape[2] // 2, x.shape[3] // 2
-    kinds = ((x.dtype, h), (torch.bool, 2 * h), (torch.bool, h))
-    return [torch.empty(1, features, n, w, dtype=kind, memory_format=layout(x.dtype)) for kind, n in kinds]
+    kinds = ((x.dtype, h), (torch.uint8, 2 * h), (torch.uint8, h))
+    return [empty((1, features, n, w), kind, layout(x.dtype)) for kind, n in kinds]
 
 
 def _max_pool(z: torch.Tensor, y: torch.Tensor, is_right: torch.Tensor, is_bottom: torch.Tensor) -> None:
     rows, columns = 2 * y.shape[2], 2 * y.shape[3]
     left, right = z[:, :, :rows, 0:columns:2], z[:, :, :rows, 1:columns:2]
-    torch.gt(right, left, out=is_right)  # (1, C, 2h, w)
-    wide = torch.maximum(left, right)
+    greater(right, left, out=is_right)  # (1, C, 2h, w)
+    wide = torch.maximum(left, right, out=empty(is_right.shape, z.dtype, order_of(is_right)))
     top, bottom = wide[:, :, 0::2], wide[:, :, 1::2]
-    torch.gt(bottom, top, out=is_bottom)  # (1, C, h, w)
+    greater(bottom, top, out=is_bottom)  # (1, C, h, w)
     torch.maximum(top, bottom, out=y).relu_()
 
 
@@ -88,14 +90,14 @@ def _unpooled(
 ) -> torch.Tensor:
     """The gradient of what was pooled, from the gradient g of what is left."""
     rows, columns = is_right.shape[2], 2 * is_right.shape[3]
-    whole = torch.empty(1, g.shape[1], height, width, dtype=g.dtype, memory_format=layout(g.dtype))
+    whole = empty((1, g.shape[1], height, width), g.dtype, layout(g.dtype))
     if height > rows or width > columns:
         whole.zero_()
     left, right = whole[:, :, :rows, 0:columns:2], whole[:, :, :rows, 1:columns:2]
     top, bottom = left[:, :, 0::2], left[:, :, 1::2]
-    torch.mul(g, passes, out=top)
-    torch.mul(top, is_bottom, out=bottom)
+    times(g, passes, out=top)
+    times(top, is_bottom, out=bottom)
     top -= bottom
-    torch.mul(left, is_right, out=right)
+    times(left, is_right, out=right)
     left -= right
     return whole

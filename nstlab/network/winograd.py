@@ -15,7 +15,9 @@ from math import inf
 
 import torch
 
+from nstlab.network.arena import empty
 from nstlab.network.onednn import LaidOut, can_lay_out
+from nstlab.network.relu import where_positive
 
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where kernels are evaluated: a third less error than 0, ±1, ±2 and ∞
 RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
@@ -80,31 +82,37 @@ def winograd(
     products: Products,
     bias: torch.Tensor,
     numbers: tuple[float, ...] = NUMBERS,
+    passes: torch.Tensor | None = None,
     relu: bool = False,
 ) -> torch.Tensor:
     """The 3x3 convolution of (1, C, H, W): (1, N, H, W). Channels lie side by side in memory, here and there.
 
-    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated. relu: of the result.
+    numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated. x counts as 0 where
+    `passes`, of its shape, is not above 0. relu: of the result.
     """
     C, H, W = x.shape[1:]
     N, h, w = len(bias), -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
     A_T, B_T, _ = _matrices(numbers, x.dtype)
-    pixels = x.new_zeros(4 * h + 2, 4 * w + 2, C)
-    pixels[1 : H + 1, 1 : W + 1] = x[0].permute(1, 2, 0)
+    pixels = empty((4 * h + 2, 4 * w + 2, C), x.dtype)
+    for edge in (pixels[0], pixels[H + 1 :], pixels[:, 0], pixels[:, W + 1 :]):
+        edge.zero_()
+    inner = pixels[1 : H + 1, 1 : W + 1].permute(2, 0, 1)[None]
+    inner.copy_(x) if passes is None else where_positive(x, passes, out=inner)
     row, column, _ = pixels.stride()
-    y = x.new_empty(h, 4, w, 4, N)
+    y = empty((h, 4, w, 4, N), x.dtype)
     strips = -(-h // max(1, AT_ONCE // w))
     at_once = -(-h // strips)  # rows of tiles, in each strip but the last as many
     some = -(-at_once * w // products.multiple) * products.multiple
-    tiles, found = x.new_empty(some, 36, C), x.new_empty(some, 16, N)
+    squares, tiles, found = (empty((some, *part), x.dtype) for part in ((36, C), (36, C), (16, N)))
     tiles[at_once * w :] = 0
     for top in range(0, h, at_once):
         rows = y[top : top + at_once]
         P = len(rows) * w
-        squares = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
-        torch.bmm(B_T.expand(P, 36, 36), squares.reshape(P, 36, C), out=tiles[:P])
+        seen = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
+        squares[:P].view(len(rows), w, 6, 6, C).copy_(seen)
+        torch.bmm(B_T.expand(P, 36, 36), squares[:P], out=tiles[:P])
         torch.bmm(A_T.expand(some, 16, 36), products(tiles), out=found)
         torch.add(found[:P].view(len(rows), w, 4, 4, N).transpose(1, 2), bias, out=rows)
         if relu:
             rows.relu_()
-    return y.view(4 * h, 4 * w, N)[:H, :W].contiguous().permute(2, 0, 1)[None]
+    return y.view(4 * h, 4 * w, N)[:H, :W].contiguous().permute(2, 0, 1)[None].detach()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from nstlab.errors import RunError
 from nstlab.images import Pictures, load_pictures
-from nstlab.network import ORIGINAL_MEAN, layers_of
+from nstlab.network import ORIGINAL_MEAN, layers_of, make_arena
 from nstlab.optimise.carriers import with_chosen_gates
 from nstlab.optimise.colour import luminance, to_paint_from
 from nstlab.optimise.compact_lbfgs import CompactLBFGS
@@ -161,14 +162,16 @@ def _steps(
     objective: Objective, x: torch.Tensor, optimizer: Optimizer, settings: Settings, start: int, end: int
 ) -> Iterator[Step]:
     changes = dict(settings.k_S_changes)
+    arena = make_arena() if x.device.type == "cpu" and settings.tile is None else None  # tiles are for less memory
     for iteration in range(start, end + 1):
         grown = _enlarge(x, objective.shape_at(iteration))
         if grown or iteration in changes:
             optimizer.state.clear()
         weights = settings.term_weights(iteration)
         optimizer.zero_grad()
-        losses = objective(x, weights)
-        losses["total"].backward()
+        with arena.used() if arena else nullcontext():
+            losses = objective(x, weights)
+            losses["total"].backward()
         if settings.code and not x.grad.isfinite().all():
             raise RunError(
                 f"a gradient is not finite at iteration {iteration}: see {', '.join(settings.code.values())}"

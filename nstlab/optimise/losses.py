@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import wraps
 
 import torch
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, mse_loss
 
 from nstlab.errors import RequestError
-from nstlab.network import product
+from nstlab.network import at_least_float32, product
 from nstlab.optimise.masks import Masking, inside, weighted
 from nstlab.own import function_of, guarded, is_own, load
 
@@ -53,7 +53,7 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx, F: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(F)
-        F = _whole(F)
+        F = at_least_float32(F)
         return product(F, F.T)
 
     @staticmethod
@@ -69,7 +69,7 @@ def content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
     >>> content_loss(torch.full((1, 2, 3, 3), 5.0), torch.full((1, 2, 3, 3), 3.0))
     tensor(4.)
     """
-    return (F - P).square().mean()
+    return mse_loss(F, P)
 
 
 def style_loss(G: torch.Tensor, A: torch.Tensor) -> torch.Tensor:

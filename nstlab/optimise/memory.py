@@ -23,9 +23,8 @@ from nstlab.settings import Settings
 BASE_MEMORY = 0.3e9  # Python with torch
 WORKSPACE = 0.06e9  # of NNPACK, which keeps it for its next call, or of Winograd
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
-MUCH_MEMORY = 1.8e9  # from this size on a run prefers less memory to a tenth more speed;
-FREED = 0.4e9  # below it, at most this much is freed and kept: Winograd's tensors come in many sizes
-FREED_OTHERWISE = 0.2e9
+MUCH_MEMORY = 1.8e9  # from this size on a run prefers less memory to a tenth more speed
+FREED = 0.1e9  # at most this much is freed and kept: small tensors by malloc, large ones as gaps in the arena
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
 ONEDNN_FAILED = re.compile(r"could not (create|execute) a primitive$|could not create a memory( object)?$")
@@ -57,8 +56,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     running = most * height * width + pictures
     preparing = (widest + 4 * 3) * style[0] * style[1] if style else 0.0
     tensors = max(running, preparing)
-    freed = min(tensors, FREED if float32 else FREED_OTHERWISE)
-    return max(fixed + tensors, min(fixed + tensors + freed, MUCH_MEMORY))
+    return fixed + tensors + min(tensors, FREED)
 
 
 def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float) -> float:

@@ -1,0 +1,134 @@
+"""Memory for large tensors: where one leaves, another takes its place, and no two have the same."""
+
+import gc
+import random
+import threading
+import weakref
+
+import pytest
+import torch
+
+import nstlab as lab
+from nstlab.network import Arena, arena, make_arena
+from nstlab.network.arena import PAGE, empty
+from nstlab.network.relu import greater, times, where_positive
+from nstlab.optimise import descent
+
+pytestmark = pytest.mark.skipif(make_arena() is None, reason="this system's malloc keeps large tensors itself")
+
+
+@pytest.fixture
+def small(monkeypatch) -> Arena:
+    """Of 16 pages, for tensors of any size."""
+    monkeypatch.setattr(arena, "LEAST", 1)
+    return Arena(16 * PAGE)
+
+
+def in_pages(own: Arena, pages: int) -> torch.Tensor:
+    with own.used():
+        return empty((pages, PAGE), torch.uint8)
+
+
+def test_a_tensor_takes_the_lowest_place_that_is_long_enough(small):
+    first, second, third = (in_pages(small, pages) for pages in (4, 2, 4))
+    start = first.data_ptr()
+    assert [t.data_ptr() - start for t in (second, third)] == [4 * PAGE, 6 * PAGE]
+    del first
+    assert in_pages(small, 5).data_ptr() - start == 10 * PAGE
+    del second  # and with the place before it there are six pages
+    assert in_pages(small, 6).data_ptr() == start
+
+
+def test_what_a_view_sees_is_not_given_away(small):
+    whole = in_pages(small, 4)
+    view = whole.view(torch.float32)[1:, :10].T
+    place = whole.data_ptr()
+    del whole
+    assert in_pages(small, 4).data_ptr() != place
+    del view
+    assert in_pages(small, 4).data_ptr() == place
+
+
+def test_without_room_and_outside_it_memory_is_the_systems(small, monkeypatch):
+    outside = empty((4, PAGE), torch.uint8)
+    all_of_it = in_pages(small, 16)
+    more = in_pages(small, 1)
+    monkeypatch.setattr(arena, "LEAST", 2 * PAGE)
+    tensors = [outside, more, in_pages(small, 1)]
+    start = all_of_it.data_ptr()
+    assert not any(start <= t.data_ptr() < start + 16 * PAGE for t in tensors)
+
+
+def test_no_two_tensors_ever_share_memory(small):
+    draw, kept, start = random.Random(4), {}, in_pages(small, 16).data_ptr()
+    for value in range(400):
+        tensor = in_pages(small, draw.randint(1, 4))
+        kept[value] = tensor.fill_(value % 251)
+        while len(kept) > 5:
+            del kept[draw.choice(list(kept))]
+        for number, each in kept.items():
+            assert each.eq(number % 251).all()
+        del tensor, each
+    kept.clear()
+    assert in_pages(small, 16).data_ptr() == start  # the gaps are one again
+
+
+def test_another_thread_may_free_it_and_takes_none(small):
+    held, found = [in_pages(small, 16)], []
+    place = held[0].data_ptr()
+
+    def elsewhere():
+        held.clear()
+        found.append(empty((16, PAGE), torch.uint8).data_ptr())
+
+    with small.used():
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert found != [place]
+    assert in_pages(small, 16).data_ptr() == place
+
+
+def test_it_goes_when_nobody_has_a_part_of_it(small):
+    own = Arena(4 * PAGE)
+    gone, tensor = weakref.ref(own), in_pages(own, 1)
+    memory = weakref.ref(own._memory)
+    del own
+    gc.collect()
+    assert memory() is not None and tensor.fill_(3).sum() == 3 * PAGE
+    del tensor
+    gc.collect()
+    assert gone() is None and memory() is None
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_has_the_same_bytes_without_it(monkeypatch, precision):
+    settings = lab.Settings(size=72, iterations=3, k_S=300, precision=precision, device="cpu")
+    monkeypatch.setattr(arena, "LEAST", 1)
+    used = []
+    monkeypatch.setattr(Arena, "take", lambda self, size, take=Arena.take: used.append(size) or take(self, size))
+    within = list(lab.transfer(settings))
+    assert len(used) > 100
+    monkeypatch.setattr(descent, "make_arena", lambda: None)
+    used.clear()
+    for step, alone in zip(within, lab.transfer(settings), strict=True):
+        assert torch.equal(step.image, alone.image) and step.losses == alone.losses
+    assert not used
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_bytes_say_where_a_relu_passes(dtype, order):
+    draw = torch.Generator().manual_seed(5)
+    a, b, g = (torch.randn(1, 3, 8, 10, generator=draw).to(dtype).contiguous(memory_format=order) for _ in range(3))
+    a[..., 0], b[..., 0], a[..., 1], b[..., 1] = 0.0, -0.0, -0.0, 0.0
+    b[..., 2:4] = a[..., 2:4]
+    some, other = a[..., 1::2], b[..., 1::2]
+    matters = (some > 0) | (other > 0)
+    assert torch.equal(greater(some, other).bool() & matters, (some > other) & matters)
+    passes = greater(a, 0)
+    assert torch.equal(passes.bool(), a > 0) and passes.stride() == a.stride()
+    expected = torch.where(a > 0, g, 0)
+    for mask in (passes, a):
+        assert torch.equal(where_positive(g, mask), expected)
+    assert torch.equal(times(g, passes, out=torch.empty_like(g)), expected)
