@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from bisect import insort
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,7 +49,8 @@ class Arena:
         self._memory = mmap.mmap(-1, size, flags=flags)
         self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._free = [(0, size)]  # from, to: in order, and no two of them touch
-        self._lock = threading.RLock()  # the same thread may free a tensor while it takes another's place
+        self._given_back: deque[tuple[int, int]] = deque()  # at any moment, by the garbage collector even in `take`
+        self._lock = threading.Lock()
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -63,21 +65,23 @@ class Arena:
         """So many bytes, with anything in them; None if no free range is as long."""
         taken = -(-size // PAGE) * PAGE
         with self._lock:
+            while self._given_back:
+                self._add(*self._given_back.popleft())
             index = next((i for i, (start, end) in enumerate(self._free) if end - start >= taken), None)
             if index is None:
                 return None
             start, end = self._free[index]
             self._free[index : index + 1] = [(start + taken, end)] if end - start > taken else []
         room = np.frombuffer(self._memory, np.uint8, size, start)
-        weakref.finalize(room, self._give_back, start, start + taken).atexit = False
+        weakref.finalize(room, self._given_back.append, (start, start + taken)).atexit = False
         return torch.from_numpy(room)  # it and all its views keep `room` alive, and nothing else does
 
-    def _give_back(self, start: int, end: int) -> None:
-        with self._lock:
-            touching = [pair for pair in self._free if start in pair or end in pair]
-            for pair in touching:
-                self._free.remove(pair)
-            insort(self._free, (min([start, *(s for s, _ in touching)]), max([end, *(e for _, e in touching)])))
+    def _add(self, start: int, end: int) -> None:
+        """A range that is free again, to the others; with those before and after it, it is one."""
+        for before, after in [pair for pair in self._free if pair[1] == start or pair[0] == end]:
+            self._free.remove((before, after))
+            start, end = min(start, before), max(end, after)
+        insort(self._free, (start, end))
 
 
 def make_arena() -> Arena | None:

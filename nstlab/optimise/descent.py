@@ -162,7 +162,7 @@ def _steps(
     objective: Objective, x: torch.Tensor, optimizer: Optimizer, settings: Settings, start: int, end: int
 ) -> Iterator[Step]:
     changes = dict(settings.k_S_changes)
-    arena = make_arena() if x.device.type == "cpu" and settings.tile is None else None  # tiles are for less memory
+    arena = make_arena() if x.device.type == "cpu" else None
     for iteration in range(start, end + 1):
         grown = _enlarge(x, objective.shape_at(iteration))
         if grown or iteration in changes:

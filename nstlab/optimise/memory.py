@@ -234,9 +234,7 @@ def prepare_memory(settings: Settings, height: int, width: int, style: Shape | N
             f"size={settings.size} takes about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
             f"size={fits} fits{_or_tiles(settings)}"
         )
-    if is_tiled(settings, height, width):
-        keep_freed(4, 1)
-    elif needed >= MUCH_MEMORY:
+    if is_tiled(settings, height, width) or needed >= MUCH_MEMORY:
         keep_freed(10, 64)
     else:
         keep_freed(32, 256)
@@ -245,9 +243,9 @@ def prepare_memory(settings: Settings, height: int, width: int, style: Shape | N
 def keep_freed(blocks: int, at_the_end: int) -> None:
     """Makes glibc's malloc keep freed blocks of less than so many MB for reuse, and so many MB at the heap's end.
 
-    Keeping 32 and 256 MB is a tenth to a fifth faster than 4 and 1. But at 1024 x 1024 this fragments memory, and a
-    gigabyte is never used again: there 10 MB are more than a strip of the largest layers, and less than a picture, of
-    which L-BFGS keeps many. In tiles memory counts. [measured] Other systems' malloc is left unchanged.
+    Keeping 32 and 256 MB is fastest. But at 1024 x 1024 this fragments memory: there 10 MB are more than a strip of the
+    largest layers, and less than a picture, of which L-BFGS keeps many. [measured] Larger tensors have the memory of an
+    arena (nstlab.network.arena). Other systems' malloc is left unchanged.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):

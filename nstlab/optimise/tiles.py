@@ -75,7 +75,7 @@ class Tile:
 
     def owned(self, activation: torch.Tensor, stride: int) -> torch.Tensor:
         """What it owns of an activation computed from what it sees."""
-        return activation[:, :, self.rows.owned(stride), self.columns.owned(stride)]
+        return _Part.apply(activation, (self.rows.owned(stride), self.columns.owned(stride)))
 
     def place(self, stride: int) -> Place:
         """Where that is in the whole activation."""
@@ -353,7 +353,8 @@ class TiledStyle(StyleTerm):
         if of_positions is not None:
             of_positions = of_positions[:, :, *place]
             F = F[:, :, of_positions[0, 0]] if of_positions.dtype == torch.bool else F * of_positions
-        return self.compare.averages.summed(self.counted(name, F.flatten(2).unsqueeze(2))[0, :, 0], known) / count
+        F = self.counted(name, F.flatten(2).unsqueeze(2)).squeeze(2).squeeze(0)
+        return self.compare.averages.summed(F, known) / count
 
     def averages(
         self, name: str, F: torch.Tensor, place: Place, known: list[torch.Tensor] | None
@@ -443,6 +444,24 @@ class TiledObjective(Objective):
             total = _WithGradient.apply(total, x, self.tiles.backward(inputs, read, sums))
         self.tiles.on_tile = lambda: None  # the targets of a larger size are no part of an evaluation
         return {"total": total, **values, **parts}
+
+
+class _Part(torch.autograd.Function):
+    """Rows and columns of an activation (1, N, H, W), with zeros around their gradient: once, not for each axis."""
+
+    @staticmethod
+    def forward(ctx, activation: torch.Tensor, place: Place) -> torch.Tensor:
+        ctx.shape, ctx.place = activation.shape, place
+        return activation[:, :, *place]
+
+    @staticmethod
+    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
+        if g.shape == ctx.shape:
+            return g, None
+        order = torch.channels_last if g.stride(1) == 1 else torch.contiguous_format
+        whole = torch.empty(ctx.shape, dtype=g.dtype, device=g.device, memory_format=order).zero_()
+        whole[:, :, *ctx.place] = g
+        return whole, None
 
 
 class _WithGradient(torch.autograd.Function):
