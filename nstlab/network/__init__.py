@@ -30,6 +30,7 @@ from nstlab.network.networks import (
 )
 from nstlab.network.onednn import at_least_float32, has_wide_vectors, product
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
+from nstlab.network.relu import order_of
 from nstlab.network.sequence import Network
 from nstlab.network.vgg19 import VGG16, VGG19, describe_layers, load_vgg19
 from nstlab.network.weights import (

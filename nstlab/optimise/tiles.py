@@ -26,7 +26,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from nstlab.errors import RequestError
 from nstlab.images import Pictures
-from nstlab.network import Network
+from nstlab.network import Network, order_of
 from nstlab.optimise.losses import CONTENT_LOSSES
 from nstlab.optimise.masks import IN, inside, weighted
 from nstlab.optimise.memory import convolution_of, is_tiled, memory_needed
@@ -458,8 +458,7 @@ class _Part(torch.autograd.Function):
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
         if g.shape == ctx.shape:
             return g, None
-        order = torch.channels_last if g.stride(1) == 1 else torch.contiguous_format
-        whole = torch.empty(ctx.shape, dtype=g.dtype, device=g.device, memory_format=order).zero_()
+        whole = torch.empty(ctx.shape, dtype=g.dtype, device=g.device, memory_format=order_of(g)).zero_()
         whole[:, :, *ctx.place] = g
         return whole, None
 

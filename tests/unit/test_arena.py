@@ -11,7 +11,6 @@ import torch
 import nstlab as lab
 from nstlab.network import Arena, arena, make_arena
 from nstlab.network.arena import PAGE, empty
-from nstlab.network.relu import greater, times, where_positive
 from nstlab.optimise import descent
 
 pytestmark = pytest.mark.skipif(make_arena() is None, reason="this system's malloc keeps large tensors itself")
@@ -114,21 +113,3 @@ def test_a_run_has_the_same_bytes_without_it(monkeypatch, precision):
     for step, alone in zip(within, lab.transfer(settings), strict=True):
         assert torch.equal(step.image, alone.image) and step.losses == alone.losses
     assert not used
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-def test_bytes_say_where_a_relu_passes(dtype, order):
-    draw = torch.Generator().manual_seed(5)
-    a, b, g = (torch.randn(1, 3, 8, 10, generator=draw).to(dtype).contiguous(memory_format=order) for _ in range(3))
-    a[..., 0], b[..., 0], a[..., 1], b[..., 1] = 0.0, -0.0, -0.0, 0.0
-    b[..., 2:4] = a[..., 2:4]
-    some, other = a[..., 1::2], b[..., 1::2]
-    matters = (some > 0) | (other > 0)
-    assert torch.equal(greater(some, other).bool() & matters, (some > other) & matters)
-    passes = greater(a, 0)
-    assert torch.equal(passes.bool(), a > 0) and passes.stride() == a.stride()
-    expected = torch.where(a > 0, g, 0)
-    for mask in (passes, a):
-        assert torch.equal(where_positive(g, mask), expected)
-    assert torch.equal(times(g, passes, out=torch.empty_like(g)), expected)

@@ -26,7 +26,7 @@ from nstlab.network.convolution import (
 )
 from nstlab.network.onednn import can_lay_out
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
-from nstlab.network.relu import greater
+from nstlab.network.relu import greater, times, where_positive
 from nstlab.network.winograd import Products, winograd, winograd_kernels
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
@@ -242,6 +242,24 @@ def test_a_convolution_is_freed_at_once(monkeypatch, chosen, laid_out):
         assert [of() for of in left] == [None] * 4
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_bytes_say_where_a_relu_passes(dtype, order):
+    draw = torch.Generator().manual_seed(5)
+    a, b, g = (torch.randn(1, 3, 8, 10, generator=draw).to(dtype).contiguous(memory_format=order) for _ in range(3))
+    a[..., 0], b[..., 0], a[..., 1], b[..., 1] = 0.0, -0.0, -0.0, 0.0
+    b[..., 2:4] = a[..., 2:4]
+    some, other = a[..., 1::2], b[..., 1::2]
+    matters = (some > 0) | (other > 0)
+    assert torch.equal(greater(some, other).bool() & matters, (some > other) & matters)
+    passes = greater(a, 0)
+    assert torch.equal(passes.bool(), a > 0) and passes.stride() == a.stride()
+    expected = torch.where(a > 0, g, 0)
+    for mask in (passes, a):
+        assert torch.equal(where_positive(g, mask), expected)
+    assert torch.equal(times(g, passes, out=torch.empty_like(g)), expected)
 
 
 @pytest.mark.parametrize("shape", [(64, 40_000, 64), (300, 2000, 300), (3, 5, 7)])
