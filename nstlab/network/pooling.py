@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from nstlab.network.arena import empty
-from nstlab.network.convolution import WHOLE, Convolution, in_strips, layout, like_the_input
+from nstlab.network.convolution import WHOLE, Convolution, in_strips, layout
+from nstlab.network.fused import like_the_input
 from nstlab.network.relu import greater, order_of, times
 
 
@@ -52,14 +53,15 @@ class ConvolveReluMaxPool(torch.autograd.Function):
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
         is_right, is_bottom, passes = ctx.saved_tensors
         H, W = ctx.shape[2:]
-        found = empty(ctx.shape, g.dtype, layout(g.dtype))
-        for rows, window, inner in in_strips(H, W, g.shape[1]):
-            first, last = window.start // 2, -(-window.stop // 2)  # of the pooled rows
+
+        def rows_of(rows: slice) -> torch.Tensor:
+            first, last = rows.start // 2, -(-rows.stop // 2)  # of the pooled rows
             half, both = slice(first, last), slice(2 * first, min(2 * last, H))
             parts = g[:, :, half], is_right[:, :, both], is_bottom[:, :, half], passes[:, :, half]
             whole = _unpooled(*parts, both.stop - both.start, W)
-            strip = whole[:, :, window.start - both.start : window.stop - both.start]
-            found[:, :, rows] = ctx.convolution.backward(strip)[:, :, inner]
+            return whole[:, :, rows.start - both.start : rows.stop - both.start]
+
+        found = ctx.convolution.backward.in_strips(rows_of, (H, W), g.dtype)
         return like_the_input(ctx, found), None
 
 

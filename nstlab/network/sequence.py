@@ -157,7 +157,9 @@ class Network(nn.Module):
 
         This helps backward too: autograd visits what was computed in reverse order.
         after: x is not a picture but the activation of this layer, and the functions behind it are applied.
-        as_computed: in bfloat16 if that is what the network computes with, instead of the weights' type.
+        as_computed: for losses of which only the gradient by x is wanted. In bfloat16 if that is what the network
+        computes with, instead of the weights' type; and what a Gram adds to an activation's own gradient may be left
+        out of that, to be added where x's is computed (see `nstlab.network.fused.ConvolveRelu`).
         """
         keep, names = set(keep), self.up_to(keep)
         x = self._scaled(x) if after is None else x / self.unit

@@ -11,17 +11,9 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.errors import unknown
 from nstlab.layers import architecture, convolutions, layer_names
-from nstlab.network.convolution import (
-    Convolution,
-    Convolve,
-    ConvolveRelu,
-    InTwoParts,
-    bordered,
-    convolve,
-    is_fast,
-    layout,
-)
+from nstlab.network.convolution import Convolution, bordered, convolve, is_fast, layout
 from nstlab.network.device import choose_device
+from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.layer import Layer
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool, is_large
 from nstlab.network.sequence import Network
@@ -146,7 +138,7 @@ class VGG19(Network):
                 continue
             if self.precision == "bfloat16" and self._is_fast(x):
                 x = InTwoParts.apply(x) if index == 1 else x.to(torch.bfloat16, memory_format=torch.channels_last)
-            x = self._apply_group(names, x, read=names[-1] in keep)
+            x = self._apply_group(names, x, names[-1] in keep, [] if as_computed else None)
             x = self.gates[names[-1]](x) if names[-1] in self.gates else x
             if names[-1] in keep:
                 yield names[-1], x if as_computed else x.to(self.mean.dtype)
@@ -171,7 +163,9 @@ class VGG19(Network):
                 found.append((layer.name,))
         return found
 
-    def _apply_group(self, names: tuple[str, ...], x: torch.Tensor, read: bool) -> torch.Tensor:
+    def _apply_group(
+        self, names: tuple[str, ...], x: torch.Tensor, read: bool, by_products: list[torch.Tensor] | None
+    ) -> torch.Tensor:
         if len(names) == 1 or not self._is_fast(x) or self.gradient_kept < 1:
             for name in names:
                 x = self.apply_layer(name, x)
@@ -181,7 +175,7 @@ class VGG19(Network):
                 x = bordered(x, self.padding).contiguous(memory_format=layout(x.dtype))
                 y = ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read)
                 return y[:, :, 1:-1, 1:-1].contiguous(memory_format=layout(x.dtype))
-            return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read)
+            return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read, by_products)
         if not names[0].startswith("conv"):
             return ReluMaxPool.apply(x)
         if self.padding == "zeros" and is_large(self.layer(names[0]).features, x):

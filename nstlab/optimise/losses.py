@@ -19,6 +19,7 @@ from nstlab.optimise.masks import Masking, inside, weighted
 from nstlab.own import function_of, guarded, is_own, load
 
 DIRECTIONS = 32  # that sliced Wasserstein projects onto
+IN_FLOAT32 = 2**21  # values in bfloat16 that are made float32 at a time, for a Gram matrix
 SAMPLES = 256  # positions that the Gaussian MMD compares, at most
 
 
@@ -32,7 +33,7 @@ def gram(activation: torch.Tensor) -> torch.Tensor:
             [1., 1.]])
     """
     F = activation.flatten(2).squeeze(0)
-    return _Products.apply(F) / F.shape[1]
+    return _Products.apply(F, getattr(activation.grad_fn, "by_products", None)) / F.shape[1]
 
 
 def features(activation: torch.Tensor) -> torch.Tensor:
@@ -48,19 +49,27 @@ class _Products(torch.autograd.Function):
     """F Fᵀ for (N, M), with its gradient as one product, (g + gᵀ) F, instead of autograd's two.
 
     If features lie side by side in memory, they do so in the gradient too. Products of bfloat16 are added in float32.
+    by_products: where whoever computed F takes g + gᵀ instead (see `nstlab.network.fused.ConvolveRelu`).
     """
 
     @staticmethod
-    def forward(ctx, F: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(F)
-        F = at_least_float32(F)
-        return product(F, F.T)
+    def forward(ctx, F: torch.Tensor, by_products: list[torch.Tensor] | None = None) -> torch.Tensor:
+        ctx.by_products = by_products
+        if by_products is None:
+            ctx.save_for_backward(F)
+        if F.dtype != torch.bfloat16:
+            return product(F, F.T)
+        return sum(product(part, part.T) for part in map(at_least_float32, F.split(IN_FLOAT32 // len(F), dim=1)))
 
     @staticmethod
-    def backward(ctx, g: torch.Tensor) -> torch.Tensor:
+    def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor | None, None]:
+        g = g + g.T
+        if ctx.by_products is not None:
+            ctx.by_products.append(g)
+            return None, None
         (F,) = ctx.saved_tensors
-        g = (g + g.T).to(F.dtype)
-        return product(F.T, g).T if F.T.is_contiguous() else product(g, F)
+        g = g.to(F.dtype)
+        return product(F.T, g).T if F.T.is_contiguous() else product(g, F), None
 
 
 def content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:

@@ -225,6 +225,7 @@ class Objective:
             for name, term in terms.items():
                 if layer in term.layers:
                     of_layers[name][layer] = term.of_layer(layer, activation)
+            del activation  # while the next one is computed
         losses = {name: term.of_picture(x, of_layers[name]) for name, term in terms.items()}
         parts = {part: of_layers[name][part] for name, term in terms.items() for part in term.parts}
         return {"total": weighted_sum(losses, weights or self.settings.term_weights()), **losses, **parts}

@@ -28,14 +28,25 @@ def in_pages(own: Arena, pages: int) -> torch.Tensor:
         return empty((pages, PAGE), torch.uint8)
 
 
-def test_a_tensor_takes_the_lowest_place_that_is_long_enough(small):
-    first, second, third = (in_pages(small, pages) for pages in (4, 2, 4))
-    start = first.data_ptr()
-    assert [t.data_ptr() - start for t in (second, third)] == [4 * PAGE, 6 * PAGE]
-    del first
-    assert in_pages(small, 5).data_ptr() - start == 10 * PAGE
-    del second  # and with the place before it there are six pages
-    assert in_pages(small, 6).data_ptr() == start
+def test_a_tensor_takes_the_smallest_gap_that_is_long_enough(small):
+    tensors = [in_pages(small, pages) for pages in (4, 1, 2, 1)]
+    start = tensors[0].data_ptr()
+    assert [t.data_ptr() - start for t in tensors] == [0, 4 * PAGE, 5 * PAGE, 7 * PAGE]
+    tensors[0] = tensors[2] = None
+    places = {pages: in_pages(small, pages).data_ptr() - start for pages in (2, 3, 5)}
+    assert places == {2: 5 * PAGE, 3: 1 * PAGE, 5: 8 * PAGE}
+    tensors[1] = None  # and with the places before and behind it there are seven pages
+    assert in_pages(small, 7).data_ptr() == start
+
+
+def test_large_ones_lie_at_the_start_of_a_gap_and_small_ones_at_its_end(small, monkeypatch):
+    monkeypatch.setattr(arena, "STRIP", 2 * PAGE)
+    gap, after = in_pages(small, 10), in_pages(small, 6)
+    start = gap.data_ptr()
+    del gap
+    tensors = [in_pages(small, pages) for pages in (3, 1, 3, 2)]
+    assert [(t.data_ptr() - start) // PAGE for t in tensors] == [0, 9, 3, 7]
+    assert after.data_ptr() - start == 10 * PAGE
 
 
 def test_what_a_view_sees_is_not_given_away(small):

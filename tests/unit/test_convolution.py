@@ -16,14 +16,8 @@ from nstlab.images import Pictures
 from nstlab.layers import layer_names
 from nstlab.network import bfloat16_units, convolution, load_vgg19, pooling, product
 from nstlab.network import winograd as fast
-from nstlab.network.convolution import (
-    Convolution,
-    Convolve,
-    ConvolveRelu,
-    InTwoParts,
-    Kernels,
-    algorithm,
-)
+from nstlab.network.convolution import Convolution, Kernels, algorithm
+from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.onednn import can_lay_out
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
 from nstlab.network.relu import greater, times, where_positive
@@ -31,7 +25,13 @@ from nstlab.network.winograd import Products, winograd, winograd_kernels
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
 
-DRAW = torch.Generator().manual_seed(5)
+DRAW = torch.Generator()
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers_whatever_ran_before():
+    """Where an activation happens to be 0 but for rounding, two gradients can differ by its whole part."""
+    DRAW.manual_seed(5)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
