@@ -15,9 +15,19 @@ device.py            the device to compute on
 """
 
 from nstlab.network.arena import Arena, make_arena
-from nstlab.network.convolution import Kernels, algorithm, algorithms, bordered, bytes_kept, convolve, is_fast
+from nstlab.network.convolution import (
+    Kernels,
+    algorithm,
+    algorithms,
+    bordered,
+    bytes_kept,
+    convolve,
+    is_fast,
+    is_in_strips,
+)
 from nstlab.network.device import bfloat16_units, choose_device
 from nstlab.network.formats import TORCHVISION_SCALE
+from nstlab.network.fused import is_computed_again
 from nstlab.network.layer import Layer
 from nstlab.network.networks import (
     NETWORKS,

@@ -69,6 +69,15 @@ def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = F
     return chosen if chosen in algorithms() else "onednn"
 
 
+def is_in_strips(
+    inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype = torch.float32, lean: bool = False
+) -> bool:
+    """Whether a convolution of this shape is computed strip by strip, its gradient too."""
+    if max(inputs, outputs) * height * width < WHOLE or layout(dtype) != torch.channels_last:
+        return False
+    return dtype == torch.bfloat16 or algorithm(inputs, outputs, height, width, lean) != "winograd"
+
+
 def algorithms(lean: bool = False) -> list[str]:
     """Those that `algorithm` chooses from with this processor and this torch."""
     found = ["nnpack"] if not has_wide_vectors() and nnpack() else []
@@ -156,9 +165,9 @@ class Kernels:
         return y
 
     def goes_in_strips(self, x: torch.Tensor) -> bool:
-        """Whether a large input, as high and wide and of the type of `x`, is best convolved by `in_strips`."""
-        is_large = max(self.features) * x.shape[2] * x.shape[3] >= WHOLE and layout(x.dtype) == torch.channels_last
-        return is_large and self._algorithm(x) != "winograd"
+        """Whether an input as high and wide and of the type of `x` is convolved strip by strip."""
+        N, C = self.features
+        return is_in_strips(C, N, *x.shape[2:], x.dtype, self.lean)
 
     def rows(self, x: torch.Tensor, rows: slice, relu: bool = False) -> torch.Tensor:
         """Some rows of the result, (1, N, h, W)."""

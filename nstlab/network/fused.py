@@ -10,7 +10,10 @@ from nstlab.network.convolution import Convolution, layout
 from nstlab.network.onednn import product
 from nstlab.network.relu import greater, where_positive
 
-FAR_FEWER = 8  # times
+
+def is_computed_again(inputs: int, outputs: int) -> bool:
+    """Whether a large activation that others read is computed once more for its gradient, instead of being kept."""
+    return 8 * inputs <= outputs
 
 
 def like_the_input(ctx, g: torch.Tensor) -> torch.Tensor:
@@ -63,7 +66,7 @@ class ConvolveRelu(torch.autograd.Function):
     ) -> torch.Tensor:
         y = convolution.forward(x, relu=True)
         ctx.convolution, ctx.is_contiguous, ctx.by_products = convolution, x.is_contiguous(), by_products
-        ctx.again = read and convolution.backward.goes_in_strips(x) and FAR_FEWER * x.shape[1] <= y.shape[1]
+        ctx.again = read and convolution.backward.goes_in_strips(x) and is_computed_again(x.shape[1], y.shape[1])
         ctx.save_for_backward(x if ctx.again else y if read else greater(y, 0))
         return y
 

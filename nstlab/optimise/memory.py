@@ -17,13 +17,21 @@ import torch
 from nstlab.errors import RequestError, RunError
 from nstlab.gates import parse_chosen, parse_gates
 from nstlab.layers import architecture
-from nstlab.network import Layer, algorithm, bytes_kept, choose_device, layers_of
+from nstlab.network import (
+    Layer,
+    algorithm,
+    bytes_kept,
+    choose_device,
+    is_computed_again,
+    is_in_strips,
+    layers_of,
+)
 from nstlab.settings import Settings
 
 BASE_MEMORY = 0.3e9  # Python with torch
 WORKSPACE = 0.06e9  # of NNPACK, which keeps it for its next call, or of Winograd
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
-MUCH_MEMORY = 1.8e9  # from this size on a run prefers less memory to a tenth more speed
+MUCH_MEMORY = 1.6e9  # from this size on a run prefers less memory to a tenth more speed
 FREED = 0.1e9  # at most this much is freed and kept: small tensors by malloc, large ones as gaps in the arena
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
@@ -50,7 +58,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     fixed = BASE_MEMORY + weights + (WORKSPACE if float32 else 0)
     if is_tiled(settings, height, width):
         return fixed + pictures + _in_tiles(settings, layers, fast, height, width)
-    most, widest = _within(settings, layers, fast)
+    most, widest = _within(settings, layers, fast, (height, width))
     if parse_chosen(settings.gates):  # content, style and picture in one graph, before the run
         most = 3 * most
     running = most * height * width + pictures
@@ -68,23 +76,39 @@ def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float)
     return bytes_kept(chosen, torch.bfloat16 if half else torch.float32, lean) * layer.parameters
 
 
-def _within(settings: Settings, layers: Sequence[Layer], fast: bool) -> tuple[float, float]:
-    """Bytes for each pixel of the picture that exist at once: at most, and of the widest layer alone."""
+def _within(settings: Settings, layers: Sequence[Layer], fast: bool, whole: Shape | None = None) -> tuple[float, float]:
+    """Bytes for each pixel of the picture that exist at once: at most, and of the widest layer alone.
+
+    whole: the picture's height and width, if it is not in tiles.
+    """
     wanted = {*settings.content_layers, *settings.style_layers, *_gated_layers(settings)}
     in_half = fast and settings.precision == "bfloat16" and settings.tile is None
     stored, computed = (2, 3) if in_half else (4, 4)  # bytes a value; a Gram's are float32 while it is computed
     kept = most = widest = 0.0
+    convolution, times = None, 2.5 if fast else 4.0
     for layer in layers:
+        convolution = layer if layer.kind == "conv" else convolution if layer.kind == "relu" else None
+        in_strips = fast and whole is not None and _is_in_strips(settings, convolution, *whole)
         values = layer.features / layer.stride**2
-        if layer.kind == "relu":
+        if layer.kind == "relu" and not (in_strips and is_computed_again(convolution.inputs, layer.features)):
             kept += (stored if layer.name in wanted or not fast else 1) * values
         elif layer.kind == "block":  # measured
             kept += layer.kept / layer.stride**2
         elif layer.kind == "pool":
             kept += (4 if fast and settings.pooling == "max" else 12) * values
-        at_once = (2.5 if fast else 4) * max(computed * layer.features, layer.kept) / layer.stride**2
-        most, widest = max(most, kept + at_once), max(widest, at_once)
+        at_once = max(computed * layer.features, layer.kept) / layer.stride**2
+        most, widest = max(most, kept + (1.6 if in_strips else times) * at_once), max(widest, times * at_once)
     return most, widest
+
+
+def _is_in_strips(settings: Settings, convolution: Layer | None, height: float, width: float) -> bool:
+    """Whether this convolution, and the ReLU after it, are computed strip by strip in a picture of this shape."""
+    if convolution is None:
+        return False
+    size = convolution.size(int(height), int(width))
+    dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    lean = convolution_of(settings, height, width) == "lean"
+    return is_in_strips(convolution.inputs, convolution.features, *size, dtype, lean)
 
 
 def _gated_layers(settings: Settings) -> set[str]:

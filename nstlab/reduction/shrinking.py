@@ -109,14 +109,16 @@ class Shrinking:
 
     def _forward(self, name: str) -> None:
         """Take both networks' activations through a convolution, its ReLU, and the pooling if any."""
-        W, b = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        self.small = [convolve(x, W, b, self.net.padding).relu() for x in self.small]
         W, b = getattr(self.net, f"{name}_weight"), getattr(self.net, f"{name}_bias")
-        self.full = [convolve(x, W, b, self.net.padding).relu() for x in self.full]
-        if name in last_of_blocks(self.names) and name != self.names[-1]:
-            self.small, self.full = (
-                [self.net.apply_layer(f"pool{name[4]}", x) for x in those] for those in (self.small, self.full)
-            )
+        self._through(name, self.small, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
+        self._through(name, self.full, W, b)
+
+    def _through(self, name: str, pictures: list[torch.Tensor], W: torch.Tensor, b: torch.Tensor) -> None:
+        """Replaces one activation after the other: all of them are the most that a run with few channels needs."""
+        is_pooled = name in last_of_blocks(self.names) and name != self.names[-1]
+        for i, x in enumerate(pictures):
+            x = convolve(x, W, b, self.net.padding).relu_()
+            pictures[i] = self.net.apply_layer(f"pool{name[4]}", x) if is_pooled else x
 
     def _select(self, name: str, following: str | None) -> Selection:
         a = _sampled(self.small, POSITIONS)  # (N, P)
