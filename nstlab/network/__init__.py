@@ -7,7 +7,7 @@ networks.py          the networks by name
 weights.py           where their weights come from; formats.py, weights_files.py: other tools' files, read safely
 gating.py            features that are scaled or switched off
 convolution.py       3x3 convolutions, forward and backward, as fast as a CPU allows; winograd.py: with fewer products;
-                     onednn.py: with private functions of torch; pooling.py, relu.py: and what comes after them
+                     onednn.py: with private functions of torch; fused.py, pooling.py, relu.py: and what follows them
 arena.py             memory for large tensors, which one takes from another
 receptive_fields.py  what a position sees
 sparse_gradients.py  gradients of which only the strongest entries are passed back
