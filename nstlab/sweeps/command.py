@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from heapq import heapreplace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from nstlab.sweeps.progress import doing
 from nstlab.sweeps.results import store_results
 from nstlab.terminal import duration, say
 
+WORKERS_SECONDS = 5.0  # until they have started
 START_SECONDS = 9.0  # per point, besides its iterations: kernel, imports, loading the network, figures
 STATES, ALWAYS = ("done", "running", "failed", "started", "new"), ("done", "started", "new")
 MOST_FAILURES = 10  # that are told with their errors
@@ -158,11 +160,11 @@ def _sizes(axes: dict[str, list[Any]]) -> str:
 def _seconds(plan: Plan, pending: list[Point], use: Resources) -> float:
     """How long the rest will take, judging by stored points or by three small iterations here."""
     cost = _seconds_per_pixel(plan, use.threads)
-    total = 0.0
+    free_at = [WORKERS_SECONDS] * max(use.workers, 1)  # a heap: the worker that is free first takes the next point
     for point in pending:
         missing = max(point.settings.iterations - (point.run.stored or 0), 0)
-        total += START_SECONDS + missing * cost * point.settings.size**2
-    return total / max(min(use.workers or 1, len(pending)), 1)
+        heapreplace(free_at, free_at[0] + START_SECONDS + missing * cost * point.settings.size**2)
+    return max(free_at)
 
 
 def _seconds_per_pixel(plan: Plan, threads: int) -> float:

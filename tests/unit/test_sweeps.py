@@ -18,12 +18,12 @@ import nstlab as lab
 from nstlab import plots, runs, sweeps
 from nstlab.runs import folder as folder_module
 from nstlab.storage import home
-from nstlab.sweeps import execution
+from nstlab.sweeps import command, execution
 from nstlab.sweeps import outcome as outcome_module
 from nstlab.sweeps import plan as plan_module
 from nstlab.sweeps import point as point_module
 from nstlab.sweeps.command import sweep
-from nstlab.sweeps.execution import resources
+from nstlab.sweeps.execution import Resources, resources
 from nstlab.sweeps.notebook import read_mark, write_mark
 from nstlab.sweeps.outcome import cell, history_row, write_as_run, write_outcome
 from nstlab.sweeps.point import environment
@@ -369,6 +369,14 @@ def test_a_run_that_another_sweep_takes_up_in_between_is_waited_for_again(write,
 def test_a_sweep_that_has_not_run_is_named(tmp_path):
     with pytest.raises(lab.RequestError, match="nstlab sweep smoke"):
         sweeps.load("smoke", tmp_path)
+
+
+@pytest.mark.parametrize(("workers", "rounds"), [(0, 6), (1, 6), (4, 2), (6, 1), (100, 1)])
+def test_the_forecast_has_as_many_rounds_as_the_workers_need(write, tmp_path, monkeypatch, workers, rounds):
+    monkeypatch.setattr(command, "_seconds_per_pixel", lambda plan, threads: 0.0)
+    plan = sweeps.make_plan(write(), out=tmp_path)
+    found = command._seconds(plan, plan.points, Resources(workers, 1))
+    assert found == command.WORKERS_SECONDS + rounds * command.START_SECONDS
 
 
 def test_a_thousand_points_are_planned_and_read_in_seconds(write, tmp_path, monkeypatch):
