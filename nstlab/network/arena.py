@@ -13,7 +13,7 @@ import weakref
 from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from math import prod
 
@@ -50,7 +50,8 @@ class Arena:
     def __init__(self, size: int) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
         self._memory = mmap.mmap(-1, size, flags=flags)
-        self._memory.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(AttributeError, OSError):  # Python or a kernel without huge pages
+            self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._free = [(0, size)]  # from, to: in order, and no two of them touch
         self._given_back: deque[tuple[int, int]] = deque()  # at any moment, by the garbage collector even in `take`
         self._lock = threading.Lock()
@@ -93,7 +94,7 @@ class Arena:
 
 def make_arena() -> Arena | None:
     """A new one with as many addresses as the machine has memory; None where that cannot be had, as outside Linux."""
-    if sys.platform != "linux" or not hasattr(mmap, "MADV_HUGEPAGE"):
+    if sys.platform != "linux":
         return None
     try:
         return Arena(psutil.virtual_memory().total // PAGE * PAGE)

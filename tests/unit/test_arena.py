@@ -69,6 +69,13 @@ def test_without_room_and_outside_it_memory_is_the_systems(small, monkeypatch):
     assert not any(start <= t.data_ptr() < start + 16 * PAGE for t in tensors)
 
 
+def test_it_does_without_huge_pages(monkeypatch):
+    monkeypatch.setattr(arena.mmap, "MADV_HUGEPAGE", 9999)  # no kernel knows this advice
+    assert make_arena() is not None
+    monkeypatch.delattr(arena.mmap, "MADV_HUGEPAGE")
+    assert make_arena() is not None
+
+
 def test_no_two_tensors_ever_share_memory(small):
     draw, kept, start = random.Random(4), {}, in_pages(small, 16).data_ptr()
     for value in range(400):
