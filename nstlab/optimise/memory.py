@@ -33,6 +33,9 @@ WORKSPACE = 0.06e9  # of NNPACK, which keeps it for its next call, or of Winogra
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
 MUCH_MEMORY = 1.6e9  # from this size on a run prefers less memory to a tenth more speed
 FREED = 0.1e9  # at most this much is freed and kept: small tensors by malloc, large ones as gaps in the arena
+OF_STATISTIC = {"mean_std": 3.0, "binarised": 4.5, "gaussian_w2": 8.5, "sliced_wasserstein": 5.0}  # [measured]
+OF_STATISTIC |= dict.fromkeys(("gram", "gram_l1", "mmd_gaussian"), 0.0)
+OF_MASK, OF_BORDER = 2.2, 3.5  # bytes for each value of a style layer [measured]
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "bad alloc")
 ONEDNN_FAILED = re.compile(r"could not (create|execute) a primitive$|could not create a memory( object)?$")
@@ -81,15 +84,20 @@ def _within(settings: Settings, layers: Sequence[Layer], fast: bool, whole: Shap
 
     whole: the picture's height and width, if it is not in tiles.
     """
-    wanted = {*settings.content_layers, *settings.style_layers, *_gated_layers(settings)}
+    content, style = set(settings.content_layers), set(settings.style_layers)
+    wanted = {*content, *style, *_gated_layers(settings)}
     in_half = fast and settings.precision == "bfloat16" and settings.tile is None
     stored, computed = (2, 3) if in_half else (4, 4)  # bytes a value; a Gram's are float32 while it is computed
-    kept = most = widest = 0.0
+    by_style, by_content = _kept_by_losses(settings)
+    most = widest = 0.0
+    kept = by_content * sum(layer.features / layer.stride**2 for layer in layers if layer.name in content)
     convolution, times = None, 2.5 if fast else 4.0
     for layer in layers:
         convolution = layer if layer.kind == "conv" else convolution if layer.kind == "relu" else None
-        in_strips = fast and whole is not None and _is_in_strips(settings, convolution, *whole)
+        in_strips = fast and whole is not None and layer.name not in content and not by_style
+        in_strips = in_strips and _is_in_strips(settings, convolution, *whole)
         values = layer.features / layer.stride**2
+        kept += by_style * values if layer.name in style else 0.0
         if layer.kind == "relu" and not (in_strips and is_computed_again(convolution.inputs, layer.features)):
             kept += (stored if layer.name in wanted or not fast else 1) * values
         elif layer.kind == "block":  # measured
@@ -99,6 +107,18 @@ def _within(settings: Settings, layers: Sequence[Layer], fast: bool, whole: Shap
         at_once = max(computed * layer.features, layer.kept) / layer.stride**2
         most, widest = max(most, kept + (1.6 if in_strips else times) * at_once), max(widest, times * at_once)
     return most, widest
+
+
+def _kept_by_losses(settings: Settings) -> tuple[float, float]:
+    """Bytes for each value of the style layers, and of the content layers, that exist besides the network's own.
+
+    For style, what the statistic keeps for its gradient, once for each mask; a Gram matrix of everything keeps nothing.
+    For content, the target, and what the loss keeps of the difference.
+    """
+    views = len(set(settings.content_masks or ()))
+    by_style = OF_STATISTIC.get(settings.style_loss, 5.0) * max(views, 1) + OF_MASK * views
+    by_style += OF_BORDER if settings.padding == "replicate" else 0.0
+    return by_style, 4.0 if settings.content_loss == "l2" else 8.0
 
 
 def _is_in_strips(settings: Settings, convolution: Layer | None, height: float, width: float) -> bool:

@@ -89,6 +89,22 @@ def test_the_check_is_of_the_size_that_coarse_to_fine_ends_with(monkeypatch, sma
         next(lab.transfer(lab.Settings(**{**small, "size": 1024, "scales": 4})))
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"style": "swirl,waves", "content_masks": "astronaut-figure,astronaut-ground"},
+        {"style_loss": "gaussian_w2"},
+        {"style_loss": "sliced_wasserstein"},
+        {"padding": "replicate"},
+        {"content_layers": "relu1_2", "content_loss": "l1"},
+    ],
+)
+def test_what_the_losses_keep_is_counted(changed):
+    """At 768 pixels each of these takes at least 0.1 GB more, whatever the processor."""
+    plain = lab.Settings(size=768, tile=None, device="cpu")
+    assert memory_needed(plain.with_(**changed), 768, 768) > memory_needed(plain, 768, 768) + 0.1e9
+
+
 def test_a_portrait_needs_less_than_a_square():
     settings = lab.Settings(size=1024, device="cpu")
     assert memory_needed(settings, 1024, 512) < memory_needed(settings, 1024, 1024)
