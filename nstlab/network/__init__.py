@@ -38,7 +38,7 @@ from nstlab.network.networks import (
     network_read_as,
     network_sha256,
 )
-from nstlab.network.onednn import at_least_float32, has_wide_vectors, product
+from nstlab.network.onednn import at_least_float32, has_wide_vectors, product, symmetric_product
 from nstlab.network.receptive_fields import Box, pixel_gradient, position_at, receptive_box
 from nstlab.network.relu import order_of
 from nstlab.network.sequence import Network

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from nstlab.network.convolution import Convolution, layout
-from nstlab.network.onednn import product
+from nstlab.network.onednn import symmetric_product
 from nstlab.network.relu import greater, where_positive
 
 
@@ -92,7 +92,5 @@ def with_products(g: torch.Tensor, y: torch.Tensor, matrices: Sequence[torch.Ten
     """g + M F for each M of the symmetric matrices (N, N); g and y: (1, N, H, W), F: y as a matrix (N, H·W)."""
     for M in matrices:
         F = y.flatten(2).squeeze(0)
-        M = M.to(F.dtype)
-        found = product(F.T, M).T if F.T.is_contiguous() else product(M, F)
-        g = found.unflatten(1, y.shape[2:])[None].add_(g)
+        g = symmetric_product(M.to(F.dtype), F).unflatten(1, y.shape[2:])[None].add_(g)
     return g

@@ -56,6 +56,11 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return found
 
 
+def symmetric_product(M: torch.Tensor, F: torch.Tensor) -> torch.Tensor:
+    """M @ F for a symmetric M (n, n) and F (n, m), laid out in memory as F is; not differentiable."""
+    return product(F.T, M).T if F.T.is_contiguous() else product(M, F)
+
+
 def at_least_float32(a: torch.Tensor) -> torch.Tensor:
     """A matrix in bfloat16 as one in float32, laid out alike; another one as it is. Not differentiable."""
     if a.dtype != torch.bfloat16:

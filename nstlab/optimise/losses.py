@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import interpolate, mse_loss
 
 from nstlab.errors import RequestError
-from nstlab.network import at_least_float32, product
+from nstlab.network import at_least_float32, product, symmetric_product
 from nstlab.optimise.masks import Masking, inside, weighted
 from nstlab.own import function_of, guarded, is_own, load
 
@@ -68,8 +68,7 @@ class _Products(torch.autograd.Function):
             ctx.by_products.append(g)
             return None, None
         (F,) = ctx.saved_tensors
-        g = g.to(F.dtype)
-        return product(F.T, g).T if F.T.is_contiguous() else product(g, F), None
+        return symmetric_product(g.to(F.dtype), F), None
 
 
 def content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
