@@ -48,8 +48,8 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
     style: height and width of the style picture, if it may be larger: its statistics are taken first, layer by
     layer. Backward keeps each ReLU's output, 4 bytes per value, in bfloat16 2; the fast path keeps 1 byte if no loss
-    reads it, and 4 instead of 12 for a pooling. Each layer needs a few more tensors at once, when those before it are
-    kept. L-BFGS keeps two pictures for each step that it remembers.
+    reads it, none if it computes it again, and 4 instead of 12 for a pooling. Each layer needs a few more tensors at
+    once, when those before it are kept. L-BFGS keeps two pictures for each step that it remembers.
     """
     layers = computed_layers(settings)
     fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu"
@@ -72,11 +72,18 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 
 def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float) -> float:
     """The bytes that a layer's fast convolution keeps besides the weights; as in one, if the picture is in tiles."""
-    lean = convolution_of(settings, height, width) == "lean"
-    half = settings.precision == "bfloat16"
-    size = layer.size(int(height), int(width))
-    chosen = "onednn" if half else algorithm(layer.inputs, layer.features, *size, lean)
-    return bytes_kept(chosen, torch.bfloat16 if half else torch.float32, lean) * layer.parameters
+    shape, dtype, lean = _as_computed(layer, settings, height, width)
+    chosen = "onednn" if dtype == torch.bfloat16 else algorithm(*shape, lean)
+    return bytes_kept(chosen, dtype, lean) * layer.parameters
+
+
+def _as_computed(
+    convolution: Layer, settings: Settings, height: float, width: float
+) -> tuple[tuple[int, int, int, int], torch.dtype, bool]:
+    """Its inputs, outputs, height and width in a picture of this shape, the type it computes in, and whether lean."""
+    shape = convolution.inputs, convolution.features, *convolution.size(int(height), int(width))
+    dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    return shape, dtype, convolution_of(settings, height, width) == "lean"
 
 
 def _within(settings: Settings, layers: Sequence[Layer], fast: bool, whole: Shape | None = None) -> tuple[float, float]:
@@ -94,8 +101,10 @@ def _within(settings: Settings, layers: Sequence[Layer], fast: bool, whole: Shap
     convolution, times = None, 2.5 if fast else 4.0
     for layer in layers:
         convolution = layer if layer.kind == "conv" else convolution if layer.kind == "relu" else None
-        in_strips = fast and whole is not None and layer.name not in content and not by_style
-        in_strips = in_strips and _is_in_strips(settings, convolution, *whole)
+        in_strips = bool(fast and whole and convolution and layer.name not in content and not by_style)
+        if in_strips:
+            shape, dtype, lean = _as_computed(convolution, settings, *whole)
+            in_strips = is_in_strips(*shape, dtype, lean)
         values = layer.features / layer.stride**2
         kept += by_style * values if layer.name in style else 0.0
         if layer.kind == "relu" and not (in_strips and is_computed_again(convolution.inputs, layer.features)):
@@ -119,16 +128,6 @@ def _kept_by_losses(settings: Settings) -> tuple[float, float]:
     by_style = OF_STATISTIC.get(settings.style_loss, 5.0) * max(views, 1) + OF_MASK * views
     by_style += OF_BORDER if settings.padding == "replicate" else 0.0
     return by_style, 4.0 if settings.content_loss == "l2" else 8.0
-
-
-def _is_in_strips(settings: Settings, convolution: Layer | None, height: float, width: float) -> bool:
-    """Whether this convolution, and the ReLU after it, are computed strip by strip in a picture of this shape."""
-    if convolution is None:
-        return False
-    size = convolution.size(int(height), int(width))
-    dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-    lean = convolution_of(settings, height, width) == "lean"
-    return is_in_strips(convolution.inputs, convolution.features, *size, dtype, lean)
 
 
 def _gated_layers(settings: Settings) -> set[str]:
