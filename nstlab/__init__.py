@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nstlab.network import VGG19, Layer, Network, load_network, load_vgg19
     from nstlab.optimise import Step, StyleLoss, content_loss, gram, initial_value, style_loss, transfer
     from nstlab.own import trust
-    from nstlab.runs import Run
+    from nstlab.runs import Run, advance_together
     from nstlab.settings import Settings
     from nstlab.widgets import explorer, panel
 
@@ -32,7 +32,7 @@ _HOMES = {
     "network": ("VGG19", "Layer", "Network", "load_network", "load_vgg19"),
     "optimise": ("Step", "StyleLoss", "content_loss", "gram", "initial_value", "style_loss", "transfer"),
     "own": ("trust",),
-    "runs": ("Run",),
+    "runs": ("Run", "advance_together"),
     "settings": ("Settings",),
     "widgets": ("explorer", "panel"),
 }

@@ -222,6 +222,13 @@ def _say_differences(run: Any, source: Path) -> None:
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786.")
 @click.option("--workers", type=click.IntRange(1), help="Points to run at once (default: what the machine can take).")
 @click.option("--threads", type=click.IntRange(1), help="Threads per point (default: cores divided by workers).")
+@click.option(
+    "--together",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Compute up to N runs in one batch, before their notebooks: for small pictures on one GPU.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would run, but run nothing.")
 @click.option("--status", is_flag=True, help="Say what is done, running and failed, and how long the rest takes.")
 @click.option("--only", type=click.Choice(["failed"]), help="Run only the points that failed last time.")

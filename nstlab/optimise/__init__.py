@@ -6,7 +6,7 @@ objective.py  the terms of the loss, by name, for one pair of pictures; tiles.py
 carriers.py   which features carry a loss
 initial.py    the picture at iteration 0
 lbfgs.py      the optimiser, written out; compact_lbfgs.py  the same for a GPU
-descent.py    the steps
+descent.py    the steps; together.py: those of several transfers, in one batch
 networks.py   the network that the settings ask for, whole or reduced
 memory.py, pace.py  forecasts of memory and time
 """
@@ -14,6 +14,7 @@ memory.py, pace.py  forecasts of memory and time
 from nstlab.optimise.carriers import BY_GATE, Feature, chosen_gates, gate_derivatives, gated_losses, off, ranked
 from nstlab.optimise.colour import luminance, matched, recombined, to_paint_from, to_show
 from nstlab.optimise.descent import (
+    Descent,
     Optimizer,
     Step,
     check_code,
@@ -51,3 +52,4 @@ from nstlab.optimise.objective import TERMS, Objective, Term, weighted_sum
 from nstlab.optimise.pace import Forecast, first_rate, forecast, measured_rate
 from nstlab.optimise.smoothness import absolute_variation, squared_variation
 from nstlab.optimise.tiles import TiledObjective, margins
+from nstlab.optimise.together import check_batch, losses_together, network_in_common

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from nstlab.errors import RunError
 from nstlab.images import Pictures, load_pictures
-from nstlab.network import ORIGINAL_MEAN, layers_of, make_arena
+from nstlab.network import ORIGINAL_MEAN, Network, layers_of, make_arena
 from nstlab.optimise.carriers import with_chosen_gates
 from nstlab.optimise.colour import luminance, to_paint_from
 from nstlab.optimise.compact_lbfgs import CompactLBFGS
@@ -55,12 +55,15 @@ class Step:
         return self.picture.to("cpu")
 
 
-def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tuple[Objective, torch.Tensor]:
+def set_up(
+    settings: Settings, pictures: Sequence[Pictures] | None = None, net: Network | None = None
+) -> tuple[Objective, torch.Tensor]:
     """The start of a transfer, ready for `steps`: the objective, and the initial value in grey levels.
 
     pictures: content and style at each size, the smallest first, as from `nstlab.images.load_pictures` (None: those
-    that the settings name). Raises RequestError if a picture, the weights, the device or the reduction is not
-    available, or if there is too little memory.
+    that the settings name); net: their network, if another transfer has it already (see `network_in_common`).
+    Raises RequestError if a picture, the weights, the device or the reduction is not available, or if there is too
+    little memory.
     """
     settings = settled(settings)
     pictures = list(pictures or load_pictures(settings, least_side(settings)))
@@ -69,9 +72,10 @@ def set_up(settings: Settings, pictures: Sequence[Pictures] | None = None) -> tu
     settings = with_tile(settings, height, width)
     prepare_memory(settings, height, width, style=largest)
     with one_line_without_memory(settings, height, width):
-        convolution = convolution_of(settings, *pictures[-1].content.shape[2:])
-        net = load_network(settings.with_(convolution=convolution))
-        net = with_chosen_gates(reduced_for(net, settings, pictures[0]), settings, pictures[0])
+        if net is None:
+            convolution = convolution_of(settings, *pictures[-1].content.shape[2:])
+            net = load_network(settings.with_(convolution=convolution))
+            net = with_chosen_gates(reduced_for(net, settings, pictures[0]), settings, pictures[0])
         x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
         make = Objective if settings.tile is None else TiledObjective
         return make(net, pictures, settings), x.contiguous().requires_grad_()
@@ -161,32 +165,63 @@ def steps(
 def _steps(
     objective: Objective, x: torch.Tensor, optimizer: Optimizer, settings: Settings, start: int, end: int
 ) -> Iterator[Step]:
-    changes = dict(settings.k_S_changes)
-    arena = make_arena() if x.device.type == "cpu" else None
-    for iteration in range(start, end + 1):
-        grown = _enlarge(x, objective.shape_at(iteration))
-        if grown or iteration in changes:
-            optimizer.state.clear()
-        weights = settings.term_weights(iteration)
-        optimizer.zero_grad()
-        with arena.used() if arena else nullcontext():
-            losses = objective(x, weights)
+    descent = Descent(objective, x, optimizer, settings, start)
+    for _ in range(start, end + 1):
+        yield descent.step(values_of([descent.losses()])[0])
+
+
+class Descent:
+    """A transfer from iteration `start` on, one iteration at a time, each in two parts: its losses, and its step.
+
+    So several can wait for the losses of all of them (see `nstlab.optimise.together`). objective, x, optimizer,
+    settings: as `steps` has them; iteration: where x is, `start` - 1 before the first.
+    """
+
+    def __init__(
+        self, objective: Objective, x: torch.Tensor, optimizer: Optimizer, settings: Settings, start: int = 0
+    ) -> None:
+        self.objective, self.x, self.optimizer, self.settings = objective, x, optimizer, settings
+        self.start, self.iteration = start, start - 1
+        self.arena = make_arena() if x.device.type == "cpu" else None
+
+    def begin(self) -> dict[str, float]:
+        """Go on to the next iteration; x is then its picture, without a gradient. Returns the weights of the terms."""
+        self.iteration += 1
+        if self.iteration > self.start:
+            self.optimizer.step()
+        grown = _enlarge(self.x, self.objective.shape_at(self.iteration))
+        if grown or self.iteration in dict(self.settings.k_S_changes):
+            self.optimizer.state.clear()
+        self.optimizer.zero_grad()
+        return self.settings.term_weights(self.iteration)
+
+    def losses(self) -> dict[str, torch.Tensor]:
+        """Begin the next iteration: its losses by name, detached; x has their gradient."""
+        weights = self.begin()
+        with self.arena.used() if self.arena else nullcontext():
+            losses = self.objective(self.x, weights)
             losses["total"].backward()
-        if settings.code and not x.grad.isfinite().all():
+        return {name: value.detach() for name, value in losses.items()}  # without the graph, which fixes x's size
+
+    def step(self, losses: dict[str, float]) -> Step:
+        """The step with these losses of x. Raises RunError if they, or the gradient, are not finite."""
+        if self.settings.code and not self.x.grad.isfinite().all():
             raise RunError(
-                f"a gradient is not finite at iteration {iteration}: see {', '.join(settings.code.values())}"
+                f"a gradient is not finite at iteration {self.iteration}: see {', '.join(self.settings.code.values())}"
             )
-        values = torch.stack([value.detach() for value in losses.values()]).tolist()  # the one wait for the device
-        if not math.isfinite(values[0]):
+        if not math.isfinite(losses["total"]):
             raise RunError(
-                f"the loss is not finite at iteration {iteration}: lower learning_rate or k_S "
-                f"(now {optimizer.param_groups[0]['lr']:g} and {weights['style']:g})"
+                f"the loss is not finite at iteration {self.iteration}: lower learning_rate or k_S "
+                f"(now {self.optimizer.param_groups[0]['lr']:g} and "
+                f"{self.settings.term_weights(self.iteration)['style']:g})"
             )
-        named = dict(zip(losses, values, strict=True))
-        del losses  # and with it the graph, which would fix the size of x
-        yield Step(iteration, objective.shown(x), named)
-        if iteration < end:
-            optimizer.step()
+        return Step(self.iteration, self.objective.shown(self.x), losses)
+
+
+def values_of(losses: Sequence[dict[str, torch.Tensor]]) -> list[dict[str, float]]:
+    """The losses of several pictures as numbers: the one wait for the device."""
+    values = iter(torch.stack([value for some in losses for value in some.values()]).tolist())
+    return [{name: next(values) for name in some} for some in losses]
 
 
 def _enlarge(x: torch.Tensor, shape: tuple[int, int]) -> bool:

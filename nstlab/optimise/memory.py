@@ -43,16 +43,17 @@ ONEDNN_FAILED = re.compile(r"could not (create|execute) a primitive$|could not c
 Shape = tuple[float, float]
 
 
-def memory_needed(settings: Settings, height: float, width: float, style: Shape | None = None) -> float:
+def memory_needed(settings: Settings, height: float, width: float, style: Shape | None = None, batch: int = 1) -> float:
     """The peak memory of a run of `settings` at height x width, in bytes, including Python and torch.
 
     style: height and width of the style picture, if it may be larger: its statistics are taken first, layer by
-    layer. Backward keeps each ReLU's output, 4 bytes per value, in bfloat16 2; the fast path keeps 1 byte if no loss
-    reads it, none if it computes it again, and 4 instead of 12 for a pooling. Each layer needs a few more tensors at
-    once, when those before it are kept. L-BFGS keeps two pictures for each step that it remembers.
+    layer. batch: how many such runs share one pass of the network; several do without the fast path.
+    Backward keeps each ReLU's output, 4 bytes per value, in bfloat16 2; the fast path keeps 1 byte if no loss reads
+    it, none if it computes it again, and 4 instead of 12 for a pooling. Each layer needs a few more tensors at once,
+    when those before it are kept. L-BFGS keeps two pictures for each step that it remembers.
     """
     layers = computed_layers(settings)
-    fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu"
+    fast = settings.convolution != "plain" and choose_device(settings.device).type == "cpu" and batch == 1
     pictures = 4 * 3 * height * width * (2 * settings.history_size + 10 if settings.optimizer == "lbfgs" else 10)
     weights = 4 * sum(layer.parameters for layer in layers_of(settings.network))
     float32 = fast and settings.precision != "bfloat16"
@@ -64,7 +65,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     most, widest = _within(settings, layers, fast, (height, width))
     if parse_chosen(settings.gates):  # content, style and picture in one graph, before the run
         most = 3 * most
-    running = most * height * width + pictures
+    running = batch * (most * height * width + pictures)
     preparing = (widest + 4 * 3) * style[0] * style[1] if style else 0.0
     tensors = max(running, preparing)
     return fixed + tensors + min(tensors, FREED)

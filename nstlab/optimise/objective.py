@@ -198,7 +198,7 @@ class Objective:
         activations: Iterable[tuple[str, torch.Tensor]],
         weights: Mapping[str, float] | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Like a call, but from given activations: (layer, activation), in any order."""
+        """Like a call, but from given activations of x as the network sees it: (layer, activation), in any order."""
         return self._losses(self.terms_of(x.shape[2:]), x, activations, weights)
 
     def through(
@@ -208,7 +208,7 @@ class Objective:
 
         Differentiable by the network's gates, also where they act on the targets.
         """
-        x = self._painted(x)
+        x = self.painted(x)
         terms = self._terms(net, x.shape[2:]) if targets_too else self.terms_of(x.shape[2:])
         layers = [name for term in terms.values() for name in term.layers]
         return self._losses(terms, x, net.activations(x, keep=layers, as_computed=True), weights)
@@ -252,7 +252,7 @@ class Objective:
         content = self._pictures_of(x.shape[2:]).content
         return to_show(self.net.restore(x.detach()), content, self.settings.colour)
 
-    def _painted(self, x: torch.Tensor) -> torch.Tensor:
+    def painted(self, x: torch.Tensor) -> torch.Tensor:
         """The picture that the network sees: with `colour="luminance"` its grey, so that no other colour is painted."""
         if self.settings.colour != "luminance":
             return x
@@ -260,6 +260,11 @@ class Objective:
 
     def _pictures_of(self, shape: Sequence[int]) -> Pictures:
         return next(p for p in self.pictures if p.content.shape[2:] == tuple(shape))
+
+    @property
+    def layers(self) -> set[str]:
+        """Those whose activations its terms read."""
+        return {name for term in self._made[1].values() for name in term.layers}
 
     @property
     def columns(self) -> tuple[str, ...]:

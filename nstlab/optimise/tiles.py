@@ -400,7 +400,7 @@ class TiledObjective(Objective):
     def __call__(self, x: torch.Tensor, weights: Mapping[str, float] | None = None) -> dict[str, torch.Tensor]:
         if not is_tiled(self.settings, *x.shape[2:]) or tuple(x.shape[2:]) in self._whole:
             return super().__call__(x, weights)
-        x, weights = self._painted(x), weights or self.settings.term_weights()
+        x, weights = self.painted(x), weights or self.settings.term_weights()
         terms = self.terms_of(x.shape[2:])
         tiled = {name: term for name, term in terms.items() if term.layers}
         read = [layer for term in tiled.values() for layer in term.layers]

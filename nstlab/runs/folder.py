@@ -62,10 +62,12 @@ class RunFolder:
         """The stored iteration from which the run can resume; may be beyond settings.iterations; None if none."""
         return self.manifest.get("iteration")
 
-    def describe(self, status: str, iteration: int | None, network: dict[str, Any] | None = None) -> None:
+    def describe(
+        self, status: str, iteration: int | None, network: dict[str, Any] | None = None, batch: int = 1
+    ) -> None:
         """Write run.json (see `write_manifest`)."""
         identity = {"id": self.id, "sha256": self.sha256, "read_as": self.read_as}
-        write_manifest(self.folder / "run.json", identity, self.settings, status, iteration, network)
+        write_manifest(self.folder / "run.json", identity, self.settings, status, iteration, network, batch)
 
     def stored_frames(self) -> list[int]:
         """The iterations in frames/, including those beyond settings.iterations. Other files there are ignored."""

@@ -50,11 +50,17 @@ def run_id(settings: Settings, sha256: dict[str, str], read_as: dict[str, str]) 
 
 
 def write_manifest(
-    path: Path, identity: dict[str, Any], settings: Settings, status: str, iteration: int | None, network: Any = None
+    path: Path,
+    identity: dict[str, Any],
+    settings: Settings,
+    status: str,
+    iteration: int | None,
+    network: Any = None,
+    batch: int = 1,
 ) -> None:
     """Write run.json. identity: the run's `id`, `sha256` and `read_as`; network: as from `describe_network`.
 
-    iteration: the one from which the run can resume, None before the first checkpoint.
+    iteration: the one from which the run can resume, None before the first checkpoint; batch: as for `this_machine`.
     """
     settings = settings.with_(iterations=max(settings.iterations, iteration or 0))
     manifest = {
@@ -63,7 +69,7 @@ def write_manifest(
         "iteration": iteration,
         "settings": settings.model_dump(mode="json"),
         **{name: value for name, value in (identity | {"network": network}).items() if value},
-        **this_machine(settings),
+        **this_machine(settings, batch),
     }
     write_whole(path, (json.dumps(manifest, indent=2) + "\n").encode())
 
@@ -118,8 +124,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return {}
 
 
-def this_machine(settings: Settings) -> dict[str, Any]:
-    """What can change the last bits of a result, for run.json.
+def this_machine(settings: Settings, batch: int = 1) -> dict[str, Any]:
+    """What can change the last bits of a result, for run.json. batch: the number of runs computed together.
 
     Measured: the same thread count gives the same bytes. With one thread against two, six iterations of L-BFGS
     differ by 0 grey levels at 48 pixels, by up to 6e-5 at 96 and 0.04 at 160, and drift apart from there.
@@ -132,7 +138,7 @@ def this_machine(settings: Settings) -> dict[str, Any]:
             "device": device.type,
             "processor": name,
             "threads": torch.get_num_threads(),
-            "convolution": _convolution(settings, device),
+            **({"batch": batch} if batch > 1 else {"convolution": _convolution(settings, device)}),
         },
     }
 
@@ -146,13 +152,16 @@ def _convolution(settings: Settings, device: torch.device) -> str:
     return ", ".join(algorithms(settings.convolution == "lean"))
 
 
-def differences(manifest: dict[str, Any], settings: Settings) -> list[str]:
+def differences(manifest: dict[str, Any], settings: Settings, batch: int = 1) -> list[str]:
     """In words, how this machine differs from a manifest's where it affects the last bits."""
-    now = this_machine(settings)
+    now = this_machine(settings, batch)
     found = []
-    for part, names in (("versions", ("nstlab", "torch")), ("machine", tuple(now["machine"]))):
+    compared = tuple(name for name in now["machine"] if name != "batch")
+    for part, names in (("versions", ("nstlab", "torch")), ("machine", compared)):
         for name in names:
             before = manifest.get(part, {}).get(name)
             if before is not None and before != now[part][name]:
                 found.append(f"made with {name} {before}, this machine has {now[part][name]}")
+    if (before := manifest.get("machine", {}).get("batch", 1)) != batch:
+        found.append(f"made in a batch of {before}, now in one of {batch}")
     return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.images import iteration_inside, load_image, read_settings, save_image
 from nstlab.interrupts import noted_interrupts
-from nstlab.optimise import Objective, Step, TiledObjective, make_optimizer, set_up, steps
+from nstlab.network import Network
+from nstlab.optimise import Descent, Objective, Optimizer, Step, TiledObjective, make_optimizer, set_up, steps
 from nstlab.runs.checkpoints import checkpoint_iteration, drop_all, drop_previous, read_checkpoint
 from nstlab.runs.folder import RunFolder
 from nstlab.runs.history import last_row, read_history
@@ -228,31 +229,72 @@ class Run(RunFolder):
         objective, x = ready or set_up(self.settings)
         if isinstance(objective, TiledObjective) and self.on_tile is not None:
             objective.on_tile = self.on_tile
-        for name, reference in self.settings.code.items():
-            if own.sha256(reference) != self.sha256[name]:
-                raise RequestError(f"{own.parts(reference)[0]} has changed since this run was made: make it again")
-        whole = self._whole_until()
-        if whole is None or whole < self.settings.iterations:
+        self._check_code()
+        if self._goes_on():
             yield from self._go_on(objective, x.detach().clone().requires_grad_())
         if self.picture is None:
             yield from self._paint_again(objective, x.detach().clone().requires_grad_())
 
+    def steps_in_batch(self, net: Network | None, batch: int) -> Generator[Descent, dict[str, float], None]:
+        """Like `steps`, but the losses come from outside: yields what they are wanted for, and is sent them.
+
+        See `nstlab.runs.together`. net: the batch's network (None: this run is its first); batch: how many runs it
+        has. A picture that was not stored is left to `steps`.
+        """
+        self._begin_where_it_branches()
+        objective, x = set_up(self.settings, net=net)
+        self._check_code()
+        if not self._goes_on():
+            return
+        with self._resumed(objective, x, batch) as (writer, optimizer, start):
+            descent = Descent(objective, x, optimizer, self.settings, start)
+            try:
+                for _ in range(start, max(start, self.settings.iterations) + 1):
+                    losses = yield descent
+                    writer.record(descent.step(losses))
+                    writer.store_if_due()
+            except GeneratorExit:
+                if writer.step is not None and writer.step.iteration == descent.iteration:  # or else x is ahead
+                    writer.store("stopped")
+                raise
+
+    def _goes_on(self) -> bool:
+        """Whether iterations are missing, and not only a picture, which is computed again."""
+        whole = self._whole_until()
+        return whole is None or whole < self.settings.iterations
+
+    def _check_code(self) -> None:
+        for name, reference in self.settings.code.items():
+            if own.sha256(reference) != self.sha256[name]:
+                raise RequestError(f"{own.parts(reference)[0]} has changed since this run was made: make it again")
+
     def _go_on(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
+        with self._resumed(objective, x) as (writer, optimizer, start):
+            for step in steps(objective, x, optimizer, self.settings, start, max(start, self.settings.iterations)):
+                if not writer.record(step):
+                    continue  # the step that the checkpoint holds
+                try:
+                    yield step
+                except GeneratorExit:
+                    writer.store("stopped")
+                    raise
+                writer.store_if_due()
+
+    @contextmanager
+    def _resumed(
+        self, objective: Objective, x: torch.Tensor, batch: int = 1
+    ) -> Iterator[tuple[Writer, Optimizer, int]]:
+        """The writer of this run, its optimiser and the iteration of both and of x, while the run is locked.
+
+        At the end of the block the run is complete; an error leaves it as it is stored.
+        """
         optimizer = make_optimizer(x, self.settings)
-        writer = Writer(self, objective, x, optimizer)
+        writer = Writer(self, objective, x, optimizer, batch)
         with self.locked(), one_line_errors(self.folder), closing(writer):
             start = writer.resume()
             self.resumed_from = writer.stored
             try:
-                for step in steps(objective, x, optimizer, self.settings, start, max(start, self.settings.iterations)):
-                    if not writer.record(step):
-                        continue  # the step that the checkpoint holds
-                    try:
-                        yield step
-                    except GeneratorExit:
-                        writer.store("stopped")
-                        raise
-                    writer.store_if_due()
+                yield writer, optimizer, start
                 writer.store("complete")
                 drop_previous(self.folder)
             except RunError as error:

@@ -28,10 +28,15 @@ OWN_FILES = (NEW, "result.png", "run.json", "history.csv")
 
 
 class Writer:
-    """The only writer of a run's folder during the run."""
+    """The only writer of a run's folder during the run.
 
-    def __init__(self, run: RunFolder, objective: Objective, x: torch.Tensor, optimizer: Optimizer) -> None:
-        self.run, self.x, self.optimizer = run, x, optimizer
+    batch: how many runs are computed together; of their time each has its share.
+    """
+
+    def __init__(
+        self, run: RunFolder, objective: Objective, x: torch.Tensor, optimizer: Optimizer, batch: int = 1
+    ) -> None:
+        self.run, self.x, self.optimizer, self.batch = run, x, optimizer, batch
         self.objective = objective
         self.network = describe_network(objective.net, run.settings, *x.shape[2:])
         self.history = History(run.folder / "history.csv", objective.columns)
@@ -101,7 +106,7 @@ class Writer:
     def record(self, step: Step) -> bool:
         """Append the step's row and store its frame; returns False for a step that is stored already."""
         now = time.perf_counter()
-        self.seconds += now - self.tick
+        self.seconds += (now - self.tick) / self.batch
         self.step = step
         if step.iteration >= self.first:
             self.history.append((step.iteration, round(self.seconds, 3), *step.losses.values()))
@@ -132,7 +137,7 @@ class Writer:
 
     def describe(self, status: str) -> None:
         """Write run.json."""
-        self.run.describe(status, self.stored, self.network)
+        self.run.describe(status, self.stored, self.network, self.batch)
 
     def close(self) -> None:
         self.history.close()
@@ -146,7 +151,7 @@ class Writer:
         if manifest.get("id") != self.run.id:
             log.warning("%s cannot be used and is set aside as %s", path, set_aside(path).name)
             return
-        for difference in differences(manifest, self.run.settings):
+        for difference in differences(manifest, self.run.settings, self.batch):
             log.warning("%s: %s; the last bits of the result may differ", self.run.folder.name, difference)
 
 

@@ -3,6 +3,7 @@
     plan.py       the file -> points, every value checked before anything runs
     notebook.py   one notebook executed by papermill in its own kernel
     point.py      one point of a sweep, as a Dask worker computes it
+    batches.py    the points' runs together, before their notebooks
     execution.py  all points on Dask: workers, threads, Ctrl-C, deaths
     progress.py   what is shown meanwhile
     outcome.py    out/sweeps/<name>/: writing and reading the table

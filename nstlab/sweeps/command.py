@@ -21,6 +21,7 @@ from nstlab.errors import RequestError, RunError
 from nstlab.images import smaller
 from nstlab.optimise import transfer
 from nstlab.runs import is_held, last_row, read_manifest
+from nstlab.sweeps.batches import advance_in_batches
 from nstlab.sweeps.execution import Resources, resources, run_points
 from nstlab.sweeps.outcome import load, made_with, write_as_run, write_outcome
 from nstlab.sweeps.plan import Plan, Point, make_plan
@@ -48,13 +49,17 @@ def sweep(
     store: bool = False,
     status: bool = False,
     only: str | None = None,
+    together: int = 1,
 ) -> int:
     """Plan a sweep, say what it will take, run what is missing, write the results. Returns the exit code.
 
-    status: only say how far it is; only: "failed" runs nothing but the points that failed last time.
+    status: only say how far it is; only: "failed" runs nothing but the points that failed last time; together: how
+    many runs at most are computed in one batch, before their notebooks.
 
     Raises Faults, RequestError or RunError; see `make_plan` and `run_points`.
     """
+    if scheduler and together > 1:
+        raise RequestError("--together computes on this machine, --scheduler on others: choose one of them")
     plan = make_plan(file, given, out, yes)
     pending = plan.pending()
     done, failed = len(plan.points) - len(pending), failures_of(plan, pending)
@@ -79,7 +84,8 @@ def sweep(
             write_as_run(plan, {"workers": use.workers, "threads": use.threads})
         failures, interrupted = {}, False
         try:
-            if pending:
+            interrupted = together > 1 and advance_in_batches(pending, together)
+            if pending and not interrupted:
                 failures, interrupted = run_points(plan, pending, use, scheduler)
         finally:  # also if the scheduler is lost
             with _written(plan), doing("writing   the table"):

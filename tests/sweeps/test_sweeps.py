@@ -108,6 +108,18 @@ def test_a_failing_point_does_not_stop_the_others(tmp_path, sweep):
     assert list(table_of(tmp_path / "out")["state"]) == ["failed", "done"]
 
 
+def test_runs_together_before_their_notebooks(undisturbed, tmp_path, sweep):
+    """All of them in one batch; their notebooks find them complete."""
+    batch = sweep(write_sweep(tmp_path), "--together", "4")
+    assert batch.wait() == 0, batch.said
+    assert "batch     1 of 1: 4 points" in batch.said and "4 of 4 points are done" in batch.said
+    alone, table = table_of(undisturbed[0]), table_of(batch.out)
+    assert list(table["state"]) == ["done"] * 4 and list(table["run"]) == list(alone["run"])
+    assert list(table["loss_total"]) == pytest.approx(list(alone["loss_total"]), rel=0.01)
+    machines = [lab.Run.open(batch.out / path).manifest["machine"] for path in table["path"]]
+    assert {machine["batch"] for machine in machines} == {4}, "a notebook computed its run again"
+
+
 def test_a_wider_grid_runs_only_what_is_new_and_more_iterations_extend_all(undisturbed, tmp_path, sweep):
     out = tmp_path / "out"
     shutil.copytree(undisturbed[0], out)
