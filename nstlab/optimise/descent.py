@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn.functional import interpolate
 
 from nstlab.errors import RunError
 from nstlab.images import Pictures, load_pictures
-from nstlab.network import ORIGINAL_MEAN, Network, layers_of, make_arena
+from nstlab.network import ORIGINAL_MEAN, Arena, Network, layers_of, make_arena
 from nstlab.optimise.carriers import with_chosen_gates
 from nstlab.optimise.colour import luminance, to_paint_from
 from nstlab.optimise.compact_lbfgs import CompactLBFGS
@@ -182,7 +183,10 @@ class Descent:
     ) -> None:
         self.objective, self.x, self.optimizer, self.settings = objective, x, optimizer, settings
         self.start, self.iteration = start, start - 1
-        self.arena = make_arena() if x.device.type == "cpu" else None
+
+    @cached_property
+    def _arena(self) -> Arena | None:
+        return make_arena() if self.x.device.type == "cpu" else None
 
     def begin(self) -> dict[str, float]:
         """Go on to the next iteration; x is then its picture, without a gradient. Returns the weights of the terms."""
@@ -198,7 +202,7 @@ class Descent:
     def losses(self) -> dict[str, torch.Tensor]:
         """Begin the next iteration: its losses by name, detached; x has their gradient."""
         weights = self.begin()
-        with self.arena.used() if self.arena else nullcontext():
+        with self._arena.used() if self._arena else nullcontext():
             losses = self.objective(self.x, weights)
             losses["total"].backward()
         return {name: value.detach() for name, value in losses.items()}  # without the graph, which fixes x's size

@@ -229,7 +229,9 @@ class Run(RunFolder):
         objective, x = ready or set_up(self.settings)
         if isinstance(objective, TiledObjective) and self.on_tile is not None:
             objective.on_tile = self.on_tile
-        self._check_code()
+        for name, reference in self.settings.code.items():
+            if own.sha256(reference) != self.sha256[name]:
+                raise RequestError(f"{own.parts(reference)[0]} has changed since this run was made: make it again")
         if self._goes_on():
             yield from self._go_on(objective, x.detach().clone().requires_grad_())
         if self.picture is None:
@@ -243,7 +245,6 @@ class Run(RunFolder):
         """
         self._begin_where_it_branches()
         objective, x = set_up(self.settings, net=net)
-        self._check_code()
         if not self._goes_on():
             return
         with self._resumed(objective, x, batch) as (writer, optimizer, start):
@@ -262,11 +263,6 @@ class Run(RunFolder):
         """Whether iterations are missing, and not only a picture, which is computed again."""
         whole = self._whole_until()
         return whole is None or whole < self.settings.iterations
-
-    def _check_code(self) -> None:
-        for name, reference in self.settings.code.items():
-            if own.sha256(reference) != self.sha256[name]:
-                raise RequestError(f"{own.parts(reference)[0]} has changed since this run was made: make it again")
 
     def _go_on(self, objective: Objective, x: torch.Tensor) -> Iterator[Step]:
         with self._resumed(objective, x) as (writer, optimizer, start):
