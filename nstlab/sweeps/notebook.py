@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from nstlab.errors import RequestError, RunError, unknown
+from nstlab.rules import OF_NETWORK
 from nstlab.runs import Occupied, Run
-from nstlab.settings import OF_NETWORK, Settings
+from nstlab.settings import Settings
 from nstlab.storage import MOST_JSON, SHIPPED, home, out_folder, parse_json, read_regular, write_whole
 
 if TYPE_CHECKING:

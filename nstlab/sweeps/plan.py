@@ -21,8 +21,9 @@ from nstlab.evaluation import METRICS, Metric, metric_of
 from nstlab.images import load_pictures
 from nstlab.layers import layer_names
 from nstlab.optimise import check_code, with_own_layers
+from nstlab.rules import OF_NETWORK
 from nstlab.runs import Run, run_id
-from nstlab.settings import OF_NETWORK, Settings
+from nstlab.settings import Settings
 from nstlab.storage import home, out_folder, read_regular
 from nstlab.sweeps.notebook import notebook_parameters, read_mark
 

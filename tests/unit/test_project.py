@@ -27,6 +27,7 @@ ROOMS = [
     "knobs",
     "values",
     "gates",
+    "rules",
     "settings",
     "interrupts",
     "storage",
