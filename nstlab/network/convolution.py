@@ -69,13 +69,17 @@ def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = F
     return chosen if chosen in algorithms() else "onednn"
 
 
+def is_large(features: int, height: int, width: int, dtype: torch.dtype) -> bool:
+    """Whether so many features are better computed strip by strip, together with what follows them."""
+    return features * height * width >= WHOLE and layout(dtype) == torch.channels_last
+
+
 def is_in_strips(
     inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype = torch.float32, lean: bool = False
 ) -> bool:
     """Whether a convolution of this shape is computed strip by strip, its gradient too."""
-    if max(inputs, outputs) * height * width < WHOLE or layout(dtype) != torch.channels_last:
-        return False
-    return dtype == torch.bfloat16 or algorithm(inputs, outputs, height, width, lean) != "winograd"
+    large = is_large(max(inputs, outputs), height, width, dtype)
+    return large and (dtype == torch.bfloat16 or algorithm(inputs, outputs, height, width, lean) != "winograd")
 
 
 def algorithms(lean: bool = False) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nstlab.network.arena import empty
-from nstlab.network.convolution import WHOLE, Convolution, in_strips, layout
+from nstlab.network.convolution import Convolution, in_strips, layout
 from nstlab.network.fused import like_the_input
 from nstlab.network.relu import greater, order_of, times
 
@@ -63,11 +63,6 @@ class ConvolveReluMaxPool(torch.autograd.Function):
 
         found = ctx.convolution.backward.in_strips(rows_of, (H, W), g.dtype)
         return like_the_input(ctx, found), None
-
-
-def is_large(features: int, x: torch.Tensor) -> bool:
-    """Whether a convolution of x to so many features is computed strip by strip, with the pooling after it."""
-    return features * x.shape[2] * x.shape[3] >= WHOLE and layout(x.dtype) == torch.channels_last
 
 
 def _pooling(features: int, x: torch.Tensor) -> list[torch.Tensor]:

@@ -11,11 +11,11 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.errors import unknown
 from nstlab.layers import architecture, convolutions, layer_names
-from nstlab.network.convolution import Convolution, bordered, convolve, is_fast, layout
+from nstlab.network.convolution import Convolution, bordered, convolve, is_fast, is_large, layout
 from nstlab.network.device import choose_device
 from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.layer import Layer
-from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool, is_large
+from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
 from nstlab.network.sequence import Network
 from nstlab.network.sparse_gradients import keep_strongest
 from nstlab.network.weights import Weights, read_weights
@@ -178,7 +178,7 @@ class VGG19(Network):
             return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read, by_products)
         if not names[0].startswith("conv"):
             return ReluMaxPool.apply(x)
-        if self.padding == "zeros" and is_large(self.layer(names[0]).features, x):
+        if self.padding == "zeros" and is_large(self.layer(names[0]).features, *x.shape[2:], x.dtype):
             return ConvolveReluMaxPool.apply(x, self._prepare_convolution(names[0], x))
         return ReluMaxPool.apply(self.apply_layer(names[0], x))
 

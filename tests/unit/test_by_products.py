@@ -7,7 +7,7 @@ import torch
 
 import nstlab as lab
 from nstlab.images import Pictures
-from nstlab.network import convolution, has_wide_vectors, load_vgg19, pooling
+from nstlab.network import convolution, has_wide_vectors, load_vgg19
 from nstlab.network.fused import ConvolveRelu
 from nstlab.optimise import Objective, gram, style_loss
 from nstlab.settings import Settings
@@ -29,8 +29,7 @@ def gradient_of(loss: torch.Tensor, x: torch.Tensor, **options) -> torch.Tensor:
 
 def in_strips(monkeypatch) -> None:
     """Even small pictures are computed strip by strip."""
-    for module in (convolution, pooling):
-        monkeypatch.setattr(module, "WHOLE", 0)
+    monkeypatch.setattr(convolution, "WHOLE", 0)
     monkeypatch.setattr(convolution, "IN_STRIP", 2**14)
 
 
