@@ -1,6 +1,7 @@
 """Sweeps: a YAML file -> papermill runs on Dask -> a table and a contact sheet.
 
-    plan.py       the file -> points, every value checked before anything runs
+    file.py       the file: what is wrong with it, before anything runs
+    plan.py       the file -> points, each checked as a whole
     notebook.py   one notebook executed by papermill in its own kernel
     point.py      one point of a sweep, as a Dask worker computes it
     batches.py    the points' runs together, before their notebooks
@@ -19,10 +20,11 @@ A point is Settings -> Run, so it has the same id and folder as anywhere. It is 
 """
 
 from nstlab.metrics import distances
+from nstlab.sweeps.file import Faults
 from nstlab.sweeps.grid import Grid
 from nstlab.sweeps.notebook import notebook_parameters, run_notebook
 from nstlab.sweeps.outcome import Outcome, load, sensitivity
-from nstlab.sweeps.plan import Faults, Plan, Point, as_code, make_plan, shown
+from nstlab.sweeps.plan import Plan, Point, as_code, make_plan, shown
 from nstlab.sweeps.results import store_results, stored_history, stored_results, strength, technique
 from nstlab.sweeps.sheet import clickable_sheet
 from nstlab.sweeps.statistics import Study, as_factor, pairs_for

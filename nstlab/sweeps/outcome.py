@@ -28,8 +28,9 @@ from nstlab.metrics import similarity
 from nstlab.runs import FIRST_COLUMNS, Run, read_history
 from nstlab.settings import Settings, names_where
 from nstlab.storage import out_folder, read_regular, sha256_of, write_whole
+from nstlab.sweeps.file import MOST_YAML, judges
 from nstlab.sweeps.notebook import read_mark
-from nstlab.sweeps.plan import MOST_YAML, Plan, Point, judges
+from nstlab.sweeps.plan import Plan, Point
 from nstlab.sweeps.statistics import PAIR, Study
 
 LOSSES = ("total", "content", "style")  # in every table

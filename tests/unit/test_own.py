@@ -16,7 +16,7 @@ from nstlab.evaluation import METRICS, Judge, metric_of
 from nstlab.optimise import check_code
 from nstlab.settings import Settings
 from nstlab.storage import home
-from nstlab.sweeps.plan import judges
+from nstlab.sweeps.file import judges
 
 MINE = """
     from pathlib import Path
