@@ -201,10 +201,14 @@ def memory_in_all(device: str) -> float:
 
 
 def memory_free(device: str) -> float:
-    """The bytes that a run on this device can have: those free, and those that Python with torch has already."""
+    """The bytes that a run on this device can have: those free, and those that Python with torch has already.
+
+    On a GPU these are also what torch keeps of the tensors of earlier runs, for the next.
+    """
     chosen = choose_device(device)
     if chosen.type == "cuda":
-        return torch.cuda.mem_get_info(chosen)[0] + BASE_MEMORY
+        kept = torch.cuda.memory_reserved(chosen) - torch.cuda.memory_allocated(chosen)
+        return torch.cuda.mem_get_info(chosen)[0] + kept + BASE_MEMORY
     system = psutil.virtual_memory().available + psutil.swap_memory().free
     return min(system, left_of_the_groups()) + BASE_MEMORY
 

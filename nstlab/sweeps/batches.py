@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+import torch
+
 from nstlab.network import choose_device
 from nstlab.optimise import network_in_common
 from nstlab.runs import advance_together
@@ -37,6 +39,8 @@ def advance_in_batches(points: Sequence[Point], most: int) -> bool:
             failed = advance_together([point.run for point in part])
         except KeyboardInterrupt:
             return True
+        finally:
+            torch.cuda.empty_cache()  # the notebooks' kernels need a GPU's memory too; without one it does nothing
         for point in part:
             if point.run.id in failed:
                 say(f"          {point.label}: {failed[point.run.id]}")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import nstlab as lab
 from nstlab.optimise import memory
@@ -87,6 +88,14 @@ def test_the_check_is_of_the_size_that_coarse_to_fine_ends_with(monkeypatch, sma
     monkeypatch.setattr(memory, "memory_free", lambda device: 1e9)
     with pytest.raises(lab.RequestError, match="size=1024 takes"):
         next(lab.transfer(lab.Settings(**{**small, "size": 1024, "scales": 4})))
+
+
+def test_what_torch_keeps_of_a_gpus_memory_counts_as_free(monkeypatch):
+    """Or else a second run in the same kernel is refused."""
+    for name, value in {"mem_get_info": (1e9, 16e9), "memory_reserved": 9e9, "memory_allocated": 2e9}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(memory, "choose_device", torch.device)
+    assert memory.memory_free("cuda") == 8e9 + memory.BASE_MEMORY
 
 
 @pytest.mark.parametrize(
