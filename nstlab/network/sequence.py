@@ -84,8 +84,8 @@ class Network(nn.Module):
         return tuple(self.functions)
 
     def prepare(self, image: torch.Tensor) -> torch.Tensor:
-        """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, the network's input."""
-        return (image - self.mean.view(1, 3, 1, 1)) * 255
+        """(1, 3, H, W) RGB in [0, 1], on any device -> grey levels minus the mean pixel, the network's input."""
+        return (image.to(self.mean.device) - self.mean.view(1, 3, 1, 1)) * 255
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
         """The inverse of `prepare`; not clamped."""

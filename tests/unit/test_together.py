@@ -23,7 +23,7 @@ VARIED = {
     "k_S": {"k_S": 3.0},
     "style": {"style": "waves", "style_size": 64},
     "white noise": {"init": "white_noise", "seed": 3},
-    "Adam": {"optimizer": "adam", "init": "white"},
+    "Adam": {"optimizer": "adam"},
     "luminance": {"colour": "luminance"},
     "smooth": {"k_TV": 10.0},
     "a loss": {"style_loss": "sliced_wasserstein", "content_loss": "l1"},
