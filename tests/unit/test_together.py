@@ -13,8 +13,8 @@ import torch
 
 import nstlab as lab
 from nstlab.errors import RequestError, RunError
-from nstlab.optimise import Descent, Objective, losses_together, make_optimizer, network_in_common, set_up
-from nstlab.runs import together
+from nstlab.optimise import Descent, Objective, load_network, losses_together, make_optimizer, network_in_common, set_up
+from nstlab.runs import together, writer
 from nstlab.settings import Settings
 from nstlab.sweeps import command, make_plan
 from nstlab.sweeps.batches import advance_in_batches, batches
@@ -33,10 +33,11 @@ VARIED = {
 }
 
 
-def descents_of(several: list[Settings]) -> list[Descent]:
+def descents_of(several: list[Settings], dtype: torch.dtype = torch.float32) -> list[Descent]:
     found: list[Descent] = []
+    net = load_network(several[0]).to(dtype)
     for settings in several:
-        objective, x = set_up(settings, net=found[0].objective.net if found else None)
+        objective, x = set_up(settings, net=net)
         found.append(Descent(objective, x, make_optimizer(x, settings), settings))
     return found
 
@@ -50,24 +51,35 @@ def steps_of(descents: list[Descent], count: int) -> list[list[lab.Step]]:
     return [list(steps) for steps in zip(*rounds, strict=True)]
 
 
-def check_alike(several: list[Settings], rel: float = 1e-4, later: float = 0.01) -> None:
-    """First losses and gradients agree but for rounding, `rel`; later ones are as near as rounding lets them stay."""
-    together, alone = descents_of(several), descents_of(several)
+def check_alike(
+    several: list[Settings], dtype: torch.dtype = torch.float64, rel: float = 1e-9, later: float = 1e-6
+) -> None:
+    """The first losses and gradients agree but for rounding, `rel`; later ones as nearly as the optimiser lets them.
+
+    In double precision, where rounding hardly ever decides which of two activations is larger.
+    """
+    together, alone = descents_of(several, dtype), descents_of(several, dtype)
     for iteration in range(several[0].iterations + 1):
         found = losses_together(together)
         for descent, other, losses in zip(together, alone, found, strict=True):
             (expected,) = losses_together([other])
             within = rel if iteration == 0 else later
-            assert losses == pytest.approx(expected, rel=within, abs=0.01)  # what is 0 alone is not quite
+            assert losses == pytest.approx(expected, rel=within, abs=0.01 if rel > 1e-6 else 1e-9)
             if iteration == 0:
                 assert (descent.x.grad - other.x.grad).norm() < within * other.x.grad.norm()
             step, expected = descent.step(losses), other.step(expected)
             assert step.iteration == expected.iteration and step.picture.shape == expected.picture.shape
-            assert 255 * (step.picture - expected.picture).abs().mean() < 0.1  # grey levels
+            assert 255 * (step.picture - expected.picture).abs().mean() < max(later, 0.001)  # grey levels
 
 
 def test_each_is_what_it_is_alone_but_for_rounding(small):
     check_alike([Settings(**small | other, iterations=4) for other in VARIED.values()])
+
+
+def test_on_the_fast_path_too(small):
+    """Alone each takes it, in a batch none."""
+    several = [Settings(**small, k_S=k_S, iterations=2) for k_S in (1.0, 30.0, 1000.0)]
+    check_alike(several, torch.float32, rel=0.03, later=0.05)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +158,7 @@ def test_runs_are_stored_as_if_each_were_alone(runs):
         assert run.complete and run.manifest["status"] == "complete" and run.frames == other.frames
         assert run.manifest["machine"]["batch"] == 3 and "batch" not in other.manifest["machine"]
         history, expected = (each.history.drop(columns="seconds") for each in (run, other))
-        pd.testing.assert_frame_equal(history, expected, rtol=1e-3, atol=0.01)
+        pd.testing.assert_frame_equal(history, expected, rtol=0.05, atol=0.01)
         assert not (run.folder / "checkpoint.previous.pt").exists()
     assert lab.advance_together(several) == lab.advance_together([]) == {}
     longer = runs(more=2)
@@ -190,7 +202,9 @@ def test_ctrl_c_stores_all_of_them_and_they_go_on_to_the_same_bytes(runs, monkey
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ZeroDivisionError])
 def test_an_error_within_a_pass_stores_nothing_that_is_ahead(runs, monkeypatch, error):
-    """Some pictures have moved already: what is stored later must not be that."""
+    """Some pictures have moved already: what is stored must not be that. They go on from the iteration before."""
+    monkeypatch.setattr(writer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(writer, "CHECKPOINT_FRACTION", math.inf)  # so that each iteration is stored
     whole, calls, losses = runs("whole"), itertools.count(), Objective.losses
     lab.advance_together(whole, progress=False)
 
@@ -205,7 +219,7 @@ def test_an_error_within_a_pass_stores_nothing_that_is_ahead(runs, monkeypatch, 
         with pytest.raises(RunError if error is MemoryError else error) as raised:
             lab.advance_together(several, progress=False)
     assert error is not MemoryError or "out of memory with 3 transfers in one batch" in str(raised.value)
-    assert all(not run.complete for run in several)
+    assert [run.stored for run in several] == [1, 1, 1]
     assert lab.advance_together(several, progress=False) == {}
     assert list(map(contents, several)) == list(map(contents, whole))
 
@@ -316,5 +330,5 @@ def test_ctrl_c_in_a_batch_ends_the_sweep(plan, monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 def test_on_cuda_each_is_what_it_is_alone(small, precision):
     given = small | {"device": "cuda", "precision": precision, "iterations": 2}
-    exact = precision == "float32"
-    check_alike([Settings(**given, k_S=k_S) for k_S in (1, 30, 900)], rel=1e-3 if exact else 0.1, later=0.1)
+    within = {"rel": 0.03, "later": 0.05} if precision == "float32" else {"rel": 0.1, "later": 0.1}
+    check_alike([Settings(**given, k_S=k_S) for k_S in (1, 30, 900)], torch.float32, **within)
