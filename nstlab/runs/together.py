@@ -47,12 +47,10 @@ def advance_together(runs: Sequence[Run], progress: bool = True) -> dict[str, st
             for (name, part), values in zip(list(waiting.items()), losses, strict=True):
                 try:
                     part.send(values)
-                    continue
-                except StopIteration:
-                    pass
-                except RunError as error:
-                    failed[name] = str(error)
-                del waiting[name]
+                except (StopIteration, RunError) as end:
+                    del waiting[name]
+                    if isinstance(end, RunError):
+                        failed[name] = str(end)
             bar.update(sum(max(descent.iteration, 0) for descent in descents.values()) - bar.n)
     if presses:
         raise KeyboardInterrupt
