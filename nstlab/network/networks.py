@@ -11,7 +11,7 @@ import torch
 from nstlab import own
 from nstlab.errors import RequestError, RunError
 from nstlab.layers import ARCHITECTURES, VGG_BLOCKS, architecture
-from nstlab.network.device import choose_device
+from nstlab.network.device import choose_device, placed
 from nstlab.network.efficientnet import EfficientNetLite0, efficientnet_lite0, lite0_layers, untrained, weights_path
 from nstlab.network.layer import Layer
 from nstlab.network.sequence import Network
@@ -28,7 +28,7 @@ def _vgg16(weights: str, **build: Any) -> VGG16:
 
 
 def _efficientnet_lite0(weights: str, device: str, **build: Any) -> EfficientNetLite0:
-    return efficientnet_lite0(weights, **build).to(choose_device(device))
+    return placed(efficientnet_lite0(weights, **build), choose_device(device))
 
 
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -65,7 +65,7 @@ def make_network(name: str, weights: str | None, device: str, **build: Any) -> N
     if own.is_own(name):
         if weights not in (None, *known.known_weights):
             raise RequestError(f"weights = {weights}: {own.parts(name)[1]} makes its own")
-        return _made(name).to(choose_device(device))
+        return placed(_made(name), choose_device(device))
     return NETWORKS[name](weights if weights is not None else known.weights, device=device, **build)
 
 

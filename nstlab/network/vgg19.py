@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 from nstlab.errors import unknown
 from nstlab.layers import architecture, convolutions, layer_names
 from nstlab.network.convolution import Convolution, bordered, convolve, is_fast, is_large, layout
-from nstlab.network.device import choose_device
+from nstlab.network.device import choose_device, placed
 from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.layer import Layer
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
@@ -243,9 +243,5 @@ def load_vgg(
             raise unknown(what, name, known)
     chosen = choose_device(device)
     read = read_weights(weights, weights_format, kind.network)
-    net = kind(read, pooling, convolution, precision, padding).to(chosen).eval()
-    if chosen.type == "cuda":
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        net = net.to(memory_format=torch.channels_last)
-    return net
+    net = placed(kind(read, pooling, convolution, precision, padding), chosen, precision).eval()
+    return net.to(memory_format=torch.channels_last) if chosen.type == "cuda" else net

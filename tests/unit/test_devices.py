@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 import nstlab as lab
 from nstlab.images import load_pictures
+from nstlab.network.convolution import bordered, repeated_border
 from nstlab.optimise import STYLE_LOSSES, Descent, Objective, load_network, losses_together
 from nstlab.optimise.compact_lbfgs import CompactLBFGS
 from nstlab.settings import Settings
@@ -72,3 +73,41 @@ def test_a_picture_goes_to_the_network_from_wherever_it_is(small):
     net = lab.load_vgg19("random", device="cpu").to("meta")
     x = net.prepare(lab.load_image("astronaut", 48))
     assert x.device.type == "meta" and net(x, keep=["relu1_1"])["relu1_1"].shape == (1, 64, 48, 48)
+
+
+@pytest.fixture
+def flags():
+    """torch's, as they are by default, with cuBLAS's as bad as cuDNN's; put back afterwards."""
+    cudnn, cublas = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, cublas.allow_tf32
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, cublas.allow_tf32 = True, False, True, True
+    yield lambda: (cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, cublas.allow_tf32)
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, cublas.allow_tf32 = before
+
+
+@pytest.mark.parametrize("network", ["vgg19", "vgg16", "efficientnet-lite0", "mine.py:blur"])
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_a_gpu_rounds_and_repeats_as_it_is_told(network, precision, flags, monkeypatch, tmp_path):
+    """Whatever the network: without TF32 unless asked, and with the same bytes twice. No GPU is needed to be told."""
+    (tmp_path / "mine.py").write_text(
+        "import nstlab, torch\n\ndef blur():\n    return nstlab.Network({'b': torch.nn.AvgPool2d(3, 1, 1)})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("nstlab.network.vgg19.choose_device", "nstlab.network.networks.choose_device"):
+        monkeypatch.setattr(name, lambda device: torch.device("cuda"))
+    monkeypatch.setattr(torch.nn.Module, "to", lambda net, *place, **order: net)
+    takes, weights = network.startswith("vgg"), None if ":" in network else "random"
+    lab.load_network(network, weights, device="cuda", **({"precision": precision} if takes else {}))
+    asked = takes and precision == "tf32"
+    assert flags() == (False, True, asked, asked)
+
+
+def test_a_border_repeated_for_a_gpu_is_torchs():
+    x = torch.rand(1, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(1, 3, 7, 9, dtype=torch.float64)
+    gradients = []
+    for border in (repeated_border, lambda x: bordered(x, "replicate")):
+        y = border(x)
+        gradients.append((y.detach(), *torch.autograd.grad((y * weights).sum(), x)))
+    for ours, torchs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, torchs, rtol=1e-12, atol=0)
