@@ -150,7 +150,7 @@ class Judge:
     def see(self, image: torch.Tensor) -> Seen:
         """A picture (1, 3, H, W) in [0, 1], clamped for the network."""
         layers = dict.fromkeys((*self.settings.content_layers, *self.settings.style_layers, *HELD_OUT))
-        return Seen(image, self.net(self.net.prepare(image.to(self.net.mean).clamp(0, 1)), keep=layers))
+        return Seen(image, self.net(self.net.prepare(image.clamp(0, 1)), keep=layers))
 
     @torch.no_grad()
     def judge(

@@ -106,8 +106,8 @@ def layer_similarity(
     image: (1, 3, H, W) in [0, 1]; other_image: what the other network sees (None: the same), of the same shape.
     """
     other, other_image = other or net, image if other_image is None else other_image
-    rows = net(net.prepare(image.to(net.mean)), keep=layers)
-    columns = other(other.prepare(other_image.to(other.mean)), keep=layers)
+    rows = net(net.prepare(image), keep=layers)
+    columns = other(other.prepare(other_image), keep=layers)
     found = [[cka(F, K) for K in columns.values()] for F in rows.values()]
     return pd.DataFrame(found, index=list(layers), columns=list(layers))
 
@@ -115,6 +115,6 @@ def layer_similarity(
 @torch.no_grad()
 def picture_similarity(net: Network, images: Mapping[str, torch.Tensor], layer: str) -> pd.DataFrame:
     """`gram_cka` of each picture with each other at a layer; images: by caption, (1, 3, H, W) in [0, 1], any sizes."""
-    grams = {caption: gram(net(net.prepare(im.to(net.mean)), keep=[layer])[layer]) for caption, im in images.items()}
+    grams = {caption: gram(net(net.prepare(im), keep=[layer])[layer]) for caption, im in images.items()}
     found = [[gram_cka(G, A) for A in grams.values()] for G in grams.values()]
     return pd.DataFrame(found, index=list(images), columns=list(images))

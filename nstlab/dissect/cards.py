@@ -33,7 +33,7 @@ def activations(net: Network, image: torch.Tensor) -> dict[str, torch.Tensor]:
 
     VGG19's 37 take about 2.5 kB a pixel: 160 MB at 256 x 256.
     """
-    return {layer.name: activation for layer, activation in net.sequence(net.prepare(image.to(net.mean)))}
+    return {layer.name: activation for layer, activation in net.sequence(net.prepare(image))}
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def compare_layer(net: Network, first: torch.Tensor, second: torch.Tensor, name:
     contrast_c = (μ_c - ν_c) / √((σ_c² + τ_c²)/2 + ε²), with μ, σ of the first picture and ν, τ of the second. ε is a
     tenth of the layer's root mean square deviation, so that features which are rarely active do not lead the list.
     """
-    a, b = (net(net.prepare(image.to(net.mean)), keep=[name])[name] for image in (first, second))
+    a, b = (net(net.prepare(image), keep=[name])[name] for image in (first, second))
     A, B = feature_statistics(a), feature_statistics(b)
     pooled = (A["deviation"] ** 2 + B["deviation"] ** 2) / 2
     contrast = ((A["mean"] - B["mean"]) / np.sqrt(pooled + 0.01 * pooled.mean() + 1e-12)).to_numpy()

@@ -48,7 +48,7 @@ def feature_statistics(activation: torch.Tensor) -> pd.DataFrame:
 @torch.no_grad()
 def dead_features(net: Network, images: Iterable[torch.Tensor], name: str) -> list[int]:
     """The features of layer `name` that are nowhere above 0 in any of the pictures."""
-    highest = [net(net.prepare(image.to(net.mean)), keep=[name])[name].amax((0, 2, 3)) for image in images]
+    highest = [net(net.prepare(image), keep=[name])[name].amax((0, 2, 3)) for image in images]
     return torch.nonzero(torch.stack(highest).amax(0) <= 0).flatten().tolist()
 
 
@@ -156,7 +156,7 @@ def best_patches(
     layer, found = net.layer(name), []
     layer.check_feature(feature)
     for picture, image in images.items():
-        activation = net(net.prepare(image.to(net.mean)), keep=[name])[name].cpu()
+        activation = net(net.prepare(image), keep=[name])[name].cpu()
         found += [(picture, patch) for patch in top_patches(layer, activation, image, feature, count)]
     return sorted(found, key=lambda pair: -pair[1].value)[:count]
 

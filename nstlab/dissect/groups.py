@@ -78,7 +78,7 @@ def feature_groups(net: Network, image: torch.Tensor, layer: str, count: int = 6
 
 def _activation(net: Network, image: torch.Tensor, layer: str) -> torch.Tensor:
     with torch.no_grad():
-        F = net(net.prepare(image.to(net.mean)), keep=[layer])[layer].float().cpu()
+        F = net(net.prepare(image), keep=[layer])[layer].float().cpu()
     shrink = (MOST_POSITIONS / (F.shape[2] * F.shape[3])) ** 0.5
     return F if shrink >= 1 else adaptive_avg_pool2d(F, [max(int(side * shrink), 1) for side in F.shape[2:]])
 

@@ -39,7 +39,7 @@ class _Favourite:
         self.net, self.name, self.wanted, self.smoothness = net, name, wanted, smoothness
         self.sign = -1.0 if negative else 1.0
         with torch.no_grad():
-            self.unlike = [self._texture(net.prepare(image.to(net.mean))) for image in unlike]
+            self.unlike = [self._texture(net.prepare(image)) for image in unlike]
         self.shape = (settings.size, settings.size)
         self.jitter = max(1, min(8, net.layer(name).stride))
         self.generator = torch.Generator().manual_seed(settings.seed)

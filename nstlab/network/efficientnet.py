@@ -114,7 +114,7 @@ class EfficientNetLite0(Network):
 
         It was trained at 224 x 224.
         """
-        seen = self(self.prepare(image.to(self.mean)), keep=["head"])["head"]  # (1, 1280, H / 32, W / 32)
+        seen = self(self.prepare(image), keep=["head"])["head"]  # (1, 1280, H / 32, W / 32)
         return (self.classifier_weight @ seen.mean((2, 3))[0] / self.unit + self.classifier_bias).softmax(0)
 
 

@@ -84,7 +84,7 @@ def pixel_gradient(
     if feature is not None:
         layer.check_feature(feature)
     with torch.enable_grad():
-        x = net.prepare(image.to(net.mean)).requires_grad_()
+        x = net.prepare(image).requires_grad_()
         seen = net.plain()(x, keep=[name])[name][0, :, row, column]  # (C,)
         (gradient,) = torch.autograd.grad(seen.sum() if feature is None else seen[feature], x)
     return gradient

@@ -84,8 +84,11 @@ class Network(nn.Module):
         return tuple(self.functions)
 
     def prepare(self, image: torch.Tensor) -> torch.Tensor:
-        """(1, 3, H, W) RGB in [0, 1], on any device -> grey levels minus the mean pixel, the network's input."""
-        return (image.to(self.mean.device) - self.mean.view(1, 3, 1, 1)) * 255
+        """(1, 3, H, W) RGB in [0, 1] -> grey levels minus the mean pixel, the network's input.
+
+        On the network's device and in its floating type, whatever the image's are.
+        """
+        return (image.to(self.mean) - self.mean.view(1, 3, 1, 1)) * 255
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
         """The inverse of `prepare`; not clamped."""

@@ -110,5 +110,5 @@ def with_chosen_gates(net: Network, settings: Settings, pictures: Pictures) -> N
     """
     if not parse_chosen(settings.gates):
         return net
-    x = net.prepare(pictures.content.to(net.mean))
+    x = net.prepare(pictures.content)
     return net.gated(chosen_gates(Objective(net, pictures, settings), x, settings.gates, settings.seed))

@@ -77,7 +77,7 @@ def set_up(
             convolution = convolution_of(settings, *pictures[-1].content.shape[2:])
             net = load_network(settings.with_(convolution=convolution))
             net = with_chosen_gates(reduced_for(net, settings, pictures[0]), settings, pictures[0])
-        x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()).to(net.mean))
+        x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()))
         make = Objective if settings.tile is None else TiledObjective
         return make(net, pictures, settings), x.contiguous().requires_grad_()
 

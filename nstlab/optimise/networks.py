@@ -81,6 +81,6 @@ def reduced_for(
         judging = [load_image(name, settings.size) for name in CALIBRATION] if samples else pair
     if technique.derives:
         objective = Objective(net, pictures, settings)
-        between = net.prepare(initial_value("average", pictures.content, pictures.styles[0]).to(net.mean))
+        between = net.prepare(initial_value("average", pictures.content, pictures.styles[0]))
         derivatives = gate_derivatives(net, between, lambda F: objective.losses(between, F.items())["total"])
     return reduced(net, settings, judging, derivatives, record)

@@ -70,7 +70,7 @@ class ContentTerm(_ReducedNetwork):
         super().__init__(net)
         self.loss = content_loss_of(settings.content_loss)
         self.layers = settings.content_layers
-        P = self._targets(net.prepare(pictures.content.to(net.mean)))
+        P = self._targets(net.prepare(pictures.content))
         self.P = {name: self.counted(name, activation) for name, activation in P.items()}
 
     def _targets(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -113,7 +113,7 @@ class StyleTerm(_ReducedNetwork):
         of_content, of_style = (
             (*masks, *[None] * (j + 1))[j] for masks in (pictures.content_masks, pictures.style_masks)
         )
-        A = self._statistics(self.net.prepare(pictures.styles[j].to(self.net.mean)), of_style)
+        A = self._statistics(self.net.prepare(pictures.styles[j]), of_style)
         A = {name: A[name] for name in self.layers}
         chosen = self.settings.style_layer_weights
         if isinstance(chosen, tuple) and chosen and isinstance(chosen[0], tuple):
@@ -210,8 +210,7 @@ class Objective:
         """
         x = self.painted(x)
         terms = self._terms(net, x.shape[2:]) if targets_too else self.terms_of(x.shape[2:])
-        layers = [name for term in terms.values() for name in term.layers]
-        return self._losses(terms, x, net.activations(x, keep=layers, as_computed=True), weights)
+        return self._losses(terms, x, net.activations(x, keep=layers_read(terms), as_computed=True), weights)
 
     def _losses(
         self,
@@ -262,11 +261,6 @@ class Objective:
         return next(p for p in self.pictures if p.content.shape[2:] == tuple(shape))
 
     @property
-    def layers(self) -> set[str]:
-        """Those whose activations its terms read."""
-        return {name for term in self._made[1].values() for name in term.layers}
-
-    @property
     def columns(self) -> tuple[str, ...]:
         """The names of the losses that a call returns, in order."""
         terms = self.terms_of(self.pictures[0].content.shape[2:])
@@ -276,6 +270,11 @@ class Objective:
         """The picture's height and width at an iteration; with `scales` it starts smaller."""
         size = self.settings.size_at(iteration)
         return next(tuple(p.content.shape[2:]) for p in self.pictures if max(p.content.shape[2:]) == size)
+
+
+def layers_read(terms: Mapping[str, Term]) -> set[str]:
+    """The layers whose activations these terms read."""
+    return {layer for term in terms.values() for layer in term.layers}
 
 
 def weighted_sum(losses: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:

@@ -16,7 +16,7 @@ plus the margins. Tiles that see all that they need from the picture itself woul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Protocol
@@ -30,7 +30,7 @@ from nstlab.network import Network, order_of
 from nstlab.optimise.losses import CONTENT_LOSSES
 from nstlab.optimise.masks import IN, inside, weighted
 from nstlab.optimise.memory import convolution_of, is_tiled, memory_needed
-from nstlab.optimise.objective import TERMS, ContentTerm, Objective, StyleTerm, Term, weighted_sum
+from nstlab.optimise.objective import TERMS, ContentTerm, Objective, StyleTerm, Term, layers_read, weighted_sum
 from nstlab.settings import Settings
 
 Place = tuple[slice, slice]
@@ -127,7 +127,7 @@ def side_within(side: int, stride: int) -> int:
     return max(int(side / stride**0.5), 1)
 
 
-def margins(net: Network, side: int, read: Sequence[str]) -> float:
+def margins(net: Network, side: int, read: Collection[str]) -> float:
     """What the positions around tiles of this side add to the multiply-adds of a large picture, relative to them."""
     own = extra = 0.0
     for segment in segments_of(net, read):
@@ -138,7 +138,7 @@ def margins(net: Network, side: int, read: Sequence[str]) -> float:
     return extra / own
 
 
-def segments_of(net: Network, read: Sequence[str]) -> list[Segment]:
+def segments_of(net: Network, read: Collection[str]) -> list[Segment]:
     """The network up to the deepest of the layers `read`, cut wherever its resolution falls; none if none is read.
 
     >>> from nstlab.network import load_vgg19
@@ -181,7 +181,7 @@ class Tiles:
         self.net, self.side = net, side
         self.on_tile: Callable[[], None] = lambda: None
 
-    def forward(self, x: torch.Tensor, read: Sequence[str], see: See, keep: bool = False) -> list[torch.Tensor]:
+    def forward(self, x: torch.Tensor, read: Collection[str], see: See, keep: bool = False) -> list[torch.Tensor]:
         """Show `see` all activations of the layers `read`, part by part; `keep`: return the segments' inputs."""
         inputs, segments = [], segments_of(self.net, read)
         with torch.no_grad():
@@ -206,7 +206,7 @@ class Tiles:
     def backward(
         self,
         inputs: list[torch.Tensor],
-        read: Sequence[str],
+        read: Collection[str],
         sums: Callable[[str, torch.Tensor, Place], tuple[list[torch.Tensor], list[torch.Tensor]]],
     ) -> torch.Tensor:
         """The gradient by the first of the segments' `inputs`, which are used up.
@@ -237,7 +237,7 @@ class Tiles:
             by_output = by_input
         return by_output
 
-    def count(self, shape: Sequence[int], read: Sequence[str]) -> int:
+    def count(self, shape: Sequence[int], read: Collection[str]) -> int:
         """How many tiles an evaluation of a picture of height x width `shape` takes."""
         found = 0
         for segment in segments_of(self.net, read):
@@ -403,7 +403,7 @@ class TiledObjective(Objective):
         x, weights = self.painted(x), weights or self.settings.term_weights()
         terms = self.terms_of(x.shape[2:])
         tiled = {name: term for name, term in terms.items() if term.layers}
-        read = [layer for term in tiled.values() for layer in term.layers]
+        read = layers_read(tiled)
         done, of = count(1), self.tiles.count(x.shape[2:], read)
         self.tiles.on_tile = lambda: self.on_tile(next(done), of)
         averages: dict[tuple[str, str], list[torch.Tensor]] = {}

@@ -15,6 +15,7 @@ from nstlab.gates import parse_chosen
 from nstlab.layers import NOT_EVERY_NETWORK
 from nstlab.optimise.descent import Descent, values_of
 from nstlab.optimise.memory import is_out_of_memory, memory_free, memory_needed
+from nstlab.optimise.objective import layers_read
 from nstlab.settings import Settings
 
 
@@ -74,7 +75,7 @@ def _in_one_pass(descents: Sequence[Descent]) -> list[dict[str, torch.Tensor]]:
     weights = [descent.begin() for descent in descents]
     objectives, net = [descent.objective for descent in descents], descents[0].objective.net
     pictures = [descent.objective.painted(descent.x) for descent in descents]
-    read = {layer for objective in objectives for layer in objective.layers}
+    read = {layer for d in descents for layer in layers_read(d.objective.terms_of(d.x.shape[2:]))}
     activations = {name: F.split(1) for name, F in net.activations(torch.cat(pictures), keep=read)}
     losses = [
         objective.losses(pictures[i], ((name, each[i]) for name, each in activations.items()), weights[i])

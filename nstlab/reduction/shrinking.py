@@ -86,7 +86,7 @@ class Shrinking:
         self.merged = merged
         if not pictures:
             raise RequestError(f"reduction={settings.reduction} needs pictures to judge channels by")
-        self.full = [net.prepare(picture.to(net.mean)) for picture in pictures]
+        self.full = [net.prepare(picture) for picture in pictures]
         self.small = list(self.full)
         self.names = [layer.name for layer in net.layers if layer.kind == "conv"]
         keys = [f"{name}.{part}" for name in self.names for part in ("weight", "bias")]

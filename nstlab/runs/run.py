@@ -42,6 +42,12 @@ SETTLED = ("complete", "stopped")
 """The states in which a finished process leaves a run; any other is repaired when the run resumes."""
 
 
+def progress_bar(what: str, reached: int, iterations: int, shown: bool) -> tqdm:
+    """The bar of a transfer, or of several."""
+    shape = {"unit": "it", "desc": what, "file": progress_stream()}
+    return tqdm(initial=reached, total=iterations, disable=not shown, **shape)
+
+
 class Occupied(RequestError):
     """Another process, or another generator in this one, is computing this run."""
 
@@ -171,10 +177,7 @@ class Run(RunFolder):
             def show(iteration: int) -> None:  # not before there is something: a refused run shows no bar
                 nonlocal bar
                 if bar is None:
-                    total = self.settings.iterations
-                    shape = {"unit": "it", "desc": "transfer", "file": progress_stream()}
-                    bar = tqdm(initial=iteration, total=total, disable=not progress, **shape)
-                    shown.enter_context(bar)
+                    bar = shown.enter_context(progress_bar("transfer", iteration, self.settings.iterations, progress))
 
             def on_tile(done: int, of: int) -> None:
                 nonlocal began

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
-from tqdm import tqdm
-
 from nstlab.decoding import shape_of
 from nstlab.errors import RequestError, RunError
 from nstlab.images import picture_files
 from nstlab.interrupts import noted_interrupts
 from nstlab.optimise import Descent, check_batch, losses_together, network_in_common
-from nstlab.runs.run import Run
-from nstlab.terminal import progress_stream
+from nstlab.runs.run import Run, progress_bar
 
 
 def advance_together(runs: Sequence[Run], progress: bool = True) -> dict[str, str]:
@@ -28,9 +25,12 @@ def advance_together(runs: Sequence[Run], progress: bool = True) -> dict[str, st
     runs = list({run.id: run for run in runs if not run.complete}.values())
     if not runs:
         return {}
-    _check(runs)
+    if len(runs) > 1:
+        _check(runs)
     failed: dict[str, str] = {}
-    with noted_interrupts() as presses, ExitStack() as stored, _bar(runs, progress) as bar:
+    reached, wanted = sum(run.iteration or 0 for run in runs), sum(run.settings.iterations for run in runs)
+    shown = progress_bar(f"{len(runs)} transfers", reached, wanted, progress)
+    with noted_interrupts() as presses, ExitStack() as stored, shown as bar:
         descents: dict[str, Descent] = {}
         net, waiting = None, {}
         for run in runs:
@@ -61,18 +61,11 @@ def advance_together(runs: Sequence[Run], progress: bool = True) -> dict[str, st
 
 
 def _check(runs: Sequence[Run]) -> None:
+    """Raises RequestError unless they can share a batch."""
     common = {network_in_common(run.settings) for run in runs}
-    if len(runs) > 1 and (len(common) > 1 or None in common):
+    if len(common) > 1 or None in common:
         raise RequestError(
             "only runs with the same device and network go together, without reduction, tiles, gates that the "
             "pictures choose, or code of one's own: advance() the others alone"
         )
-    if len(runs) > 1:
-        check_batch([(run.settings, shape_of(picture_files(run.settings)["content"])[::-1]) for run in runs])
-
-
-def _bar(runs: Sequence[Run], progress: bool) -> tqdm:
-    reached = sum(run.iteration or 0 for run in runs)
-    total = sum(run.settings.iterations for run in runs)
-    shape = {"unit": "it", "desc": f"{len(runs)} transfers", "file": progress_stream()}
-    return tqdm(initial=reached, total=total, disable=not progress, **shape)
+    check_batch([(run.settings, shape_of(picture_files(run.settings)["content"])[::-1]) for run in runs])

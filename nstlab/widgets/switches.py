@@ -56,7 +56,7 @@ class Repainting(PaintedOnDemand):
     @torch.no_grad()
     def _style_loss(self, image: torch.Tensor) -> float:
         net = self.objective.net
-        return float(self.objective(net.prepare(image.to(net.mean)))["style"])
+        return float(self.objective(net.prepare(image))["style"])
 
 
 class Switches(w.VBox):
