@@ -61,7 +61,7 @@ def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def _near(found: Any, wanted: Any) -> bool:
     """Whether two numbers, or arrays of one shape, agree to rounding."""
-    found, wanted = torch.as_tensor(found).double(), torch.as_tensor(wanted).double()
+    found, wanted = torch.as_tensor(found).cpu().double(), torch.as_tensor(wanted).cpu().double()
     return found.shape == wanted.shape and bool(torch.allclose(found, wanted, rtol=1e-4, atol=1e-6))
 
 

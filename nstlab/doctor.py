@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from nstlab.layers import architecture
@@ -37,11 +37,11 @@ def examine(sizes: Sequence[str], network: str, tell: Callable[[str], None]) -> 
         for name, value in entries.items():
             tell(f"{part:9} {name:12} {value}")
     takes = architecture(network).takes
-    half = found["machine"]["device"] == "cpu" and bool(bfloat16_units()) and "precision" in takes
+    others = _others(found["machine"]["device"], takes)
     found["sizes"] = {}
     for text in sizes:
         asked = Settings.from_text({"network": network, "size": text.strip(), "iterations": str(ITERATIONS)})
-        found["sizes"][asked.size], line = _cost(with_own_layers(asked), half)
+        found["sizes"][asked.size], line = _cost(with_own_layers(asked), others)
         tell(f"size {asked.size:5}  {line}")
     if "tile" in takes:
         net, read = load_network(network, "random", device="cpu"), (*settings.content_layers, *settings.style_layers)
@@ -63,20 +63,27 @@ def _parts(settings: Settings) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _cost(settings: Settings, half: bool) -> tuple[dict[str, Any], str]:
-    """What an iteration costs, and the same in words; half: in bfloat16, too."""
+def _others(device: str, takes: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Settings that might be faster on this machine, and are measured too: (name, value), by how that is called."""
+    if device != "cpu":
+        return {"on the CPU": ("device", "cpu")}
+    return {"in bfloat16": ("precision", "bfloat16")} if bfloat16_units() and "precision" in takes else {}
+
+
+def _cost(settings: Settings, others: Mapping[str, tuple[str, str]]) -> tuple[dict[str, Any], str]:
+    """What an iteration costs, and the same in words; others: settings to measure, too."""
     seconds, algorithms = _measure(settings)
     cost = {"seconds": seconds, "memory": _gigabytes(settings), "convolutions": algorithms}
-    in_half = leanly = used = ""
-    if half:
-        cost["seconds in bfloat16"] = _measure(settings.with_(precision="bfloat16"))[0]
-        in_half = f" ({cost['seconds in bfloat16']:.2f} with precision=bfloat16)"
+    otherwise = leanly = used = ""
+    for how, (name, value) in others.items():
+        cost[f"seconds {how}"] = _measure(settings.with_(**{name: value}))[0]
+        otherwise = f" ({cost[f'seconds {how}']:.2f} with {name}={value})"
     if "winograd" in algorithms:
         cost["memory if lean"] = _gigabytes(settings.with_(convolution="lean"))
         leanly = f" ({cost['memory if lean']:.1f} with convolution=lean)"
     if algorithms:
         used = ", convolutions: " + ", ".join(f"{count} x {name}" for name, count in algorithms.items())
-    return cost, f"{seconds:.2f} s an iteration{in_half}, {cost['memory']:.1f} GB{leanly}{used}"
+    return cost, f"{seconds:.2f} s an iteration{otherwise}, {cost['memory']:.1f} GB{leanly}{used}"
 
 
 def _gigabytes(settings: Settings) -> float:

@@ -19,7 +19,7 @@ from nstlab.errors import RequestError, unknown
 from nstlab.images import load_image, load_styles
 from nstlab.layers import NOT_EVERY_NETWORK
 from nstlab.metrics import colour_distance, rmse, similarity
-from nstlab.network import VGG19
+from nstlab.network import VGG19, in_double
 from nstlab.optimise import (
     Objective,
     content_loss,
@@ -72,7 +72,7 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
     >>> relative_error(torch.zeros(2), torch.ones(2))
     1.0
     """
-    return float((a - b).double().square().sum() / b.double().square().sum().clamp_min(1e-30))
+    return float(in_double(a - b).square().sum() / in_double(b).square().sum().clamp_min(1e-30))
 
 
 def relative_wasserstein(a: torch.Tensor, b: torch.Tensor, seed: int = 0) -> float:
@@ -110,7 +110,7 @@ def gradient_fidelity(net: VGG19, small: VGG19, settings: Settings) -> float:
     for network in (net, small):
         x = start.detach().to(net.mean).clone().requires_grad_()
         total = Objective(network, pictures, settings)(x)["total"]
-        gradients.append(torch.autograd.grad(total, x)[0].double().flatten())
+        gradients.append(in_double(torch.autograd.grad(total, x)[0]).flatten())
     g, h = gradients
     return float(g @ h / (g.norm() * h.norm()).clamp_min(1e-300))
 
@@ -336,7 +336,7 @@ def equal_pull(settings: Settings, **changed: Any) -> float:
         objective, x = set_up(those.with_(init="average"))
         losses = objective(x)
         style, content = (
-            float(torch.autograd.grad(losses[part], x, retain_graph=True)[0].double().norm())
+            float(in_double(torch.autograd.grad(losses[part], x, retain_graph=True)[0]).norm())
             for part in ("style", "content")
         )
         pulls.append(style / max(content, 1e-300))

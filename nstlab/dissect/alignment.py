@@ -20,7 +20,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from nstlab.errors import RequestError
-from nstlab.network import Network
+from nstlab.network import Network, in_double
 from nstlab.optimise import gram
 
 
@@ -35,7 +35,7 @@ def cka(F: torch.Tensor, K: torch.Tensor) -> float:
     1.0
     """
     size = min(F.shape[2:], K.shape[2:], key=lambda shape: shape[0] * shape[1])
-    X, Y = (_examples(adaptive_avg_pool2d(each.double(), size).flatten(2)[0].T) for each in (F, K))
+    X, Y = (_examples(adaptive_avg_pool2d(in_double(each), size).flatten(2)[0].T) for each in (F, K))
     return _alignment(X.with_other(Y), X.with_other(X), Y.with_other(Y))
 
 
@@ -47,7 +47,7 @@ def gram_cka(G: torch.Tensor, A: torch.Tensor) -> float:
     >>> round(gram_cka(G, 2 * G), 6)
     1.0
     """
-    K, L = (_Kernel(each.double()) for each in (G, A))
+    K, L = (_Kernel(in_double(each)) for each in (G, A))
     return _alignment(K.with_other(L), K.with_other(K), L.with_other(L))
 
 

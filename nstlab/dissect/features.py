@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from nstlab.metrics import angles
-from nstlab.network import Box, Layer, Network, receptive_box
+from nstlab.network import Box, Layer, Network, in_double, receptive_box
 
 BINS = 80  # of a histogram
 
@@ -42,7 +42,7 @@ def feature_statistics(activation: torch.Tensor) -> pd.DataFrame:
         "deviation": F.std(1, correction=0),
         "zeros": 1 - F.count_nonzero(1) / F.shape[1],
     }
-    return pd.DataFrame({name: values.double().cpu().numpy() for name, values in columns.items()})
+    return pd.DataFrame({name: values.cpu().double().numpy() for name, values in columns.items()})
 
 
 @torch.no_grad()
@@ -72,7 +72,7 @@ def spectrum(G: torch.Tensor) -> Spectrum:
     >>> round(spectrum(torch.diag(torch.tensor([5.0, 5.0, 0.0]))).entropy_rank, 6)
     2.0
     """
-    λ = torch.linalg.eigvalsh(G.detach().double().cpu()).flip(0).clamp_min(0)  # only rounding makes them negative
+    λ = torch.linalg.eigvalsh(G.detach().cpu().double()).flip(0).clamp_min(0)  # only rounding makes them negative
     total = float(λ.sum())
     if total == 0:
         return Spectrum(λ.numpy(), 0.0, 0.0, 0)
@@ -88,7 +88,7 @@ def spectrum_of(activation: torch.Tensor) -> Spectrum:
 
     Both have the same eigenvalues apart from zeros; at most M = H·W are not zero.
     """
-    F = activation.flatten(2)[0].double()  # (N, M)
+    F = in_double(activation.flatten(2)[0])  # (N, M)
     N, M = F.shape
     if N <= M:
         return spectrum(F @ F.T / M)

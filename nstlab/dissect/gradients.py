@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from nstlab.errors import RequestError
+from nstlab.network import in_double
 from nstlab.optimise import Objective, Step, make_optimizer, set_up, steps
 from nstlab.settings import Settings
 
@@ -26,7 +27,7 @@ def gradient_shares(objective: Objective, x: torch.Tensor, weights: Mapping[str,
         for name, term in objective.terms_of(x.shape[2:]).items():
             pulls |= {part: weights.get(name, 1.0) * losses[part] for part in term.parts or (name,)}
         pulls = {name: pull for name, pull in pulls.items() if pull.requires_grad}  # a term without layers has none
-        gradients = [torch.autograd.grad(pull, x, retain_graph=True)[0].double() for pull in pulls.values()]
+        gradients = [in_double(torch.autograd.grad(pull, x, retain_graph=True)[0]) for pull in pulls.values()]
     g = torch.stack([gradient.flatten() for gradient in gradients])  # (terms, pixels)
     norms, whole = g.norm(dim=1), g.sum(0)
     table = {

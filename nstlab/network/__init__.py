@@ -25,7 +25,7 @@ from nstlab.network.convolution import (
     is_fast,
     is_in_strips,
 )
-from nstlab.network.device import bfloat16_units, choose_device
+from nstlab.network.device import bfloat16_units, choose_device, in_double
 from nstlab.network.formats import TORCHVISION_SCALE
 from nstlab.network.fused import is_computed_again
 from nstlab.network.layer import Layer

@@ -26,6 +26,14 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
+WITHOUT_DOUBLE = ("mps",)  # kinds of devices that have no numbers of 64 bits: Apple's GPUs
+
+
+def in_double(x: torch.Tensor) -> torch.Tensor:
+    """In float64: on its device if that has such numbers, else on the CPU, whence gradients find their way back."""
+    return (x.cpu() if x.device.type in WITHOUT_DOUBLE else x).double()
+
+
 Net = TypeVar("Net", bound=torch.nn.Module)
 
 

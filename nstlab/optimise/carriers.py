@@ -59,7 +59,7 @@ def _derivatives(loss: torch.Tensor, gates: list[torch.Tensor]) -> np.ndarray:
     if not loss.requires_grad:  # a term without layers, or none behind a gate
         return np.zeros(sum(map(len, gates)))
     found = torch.autograd.grad(loss, gates, retain_graph=True, materialize_grads=True)
-    return torch.cat(found).double().cpu().numpy()
+    return torch.cat(found).cpu().double().numpy()
 
 
 def ranked(derivatives: pd.DataFrame, by: str = "style") -> list[Feature]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 
 from nstlab.images import Pictures
+from nstlab.network import in_double
 
 REC_601 = (0.299, 0.587, 0.114)  # the luminance of red, green and blue
 
@@ -40,7 +41,7 @@ def matched(style: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
 
 def _colours(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean (3, 1), covariance (3, 3) and the pixels (3, M), in double precision."""
-    x = picture.double().flatten(2).squeeze(0)
+    x = in_double(picture).flatten(2).squeeze(0)
     μ = x.mean(1, keepdim=True)
     return μ, (x - μ) @ (x - μ).T / x.shape[1], x
 

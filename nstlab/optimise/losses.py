@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import interpolate, mse_loss
 
 from nstlab.errors import RequestError
-from nstlab.network import at_least_float32, product, symmetric_product
+from nstlab.network import at_least_float32, in_double, product, symmetric_product
 from nstlab.optimise.masks import Masking, inside, weighted
 from nstlab.own import function_of, guarded, is_own, load
 
@@ -207,7 +207,7 @@ def gaussian(activation: torch.Tensor, seed: int = 0) -> torch.Tensor:
     >>> gaussian(torch.tensor([[[[1.0, 3.0]]]]))
     tensor([[2., 1.]], dtype=torch.float64)
     """
-    F = features(activation).double()
+    F = in_double(features(activation))
     μ = F.mean(1, keepdim=True)
     return torch.cat([μ, _Products.apply(F - μ) / F.shape[1]], dim=1)
 
@@ -256,7 +256,8 @@ class Averages:
 
 
 def _moments(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
-    return torch.stack([F.double().sum(1), F.double().square().sum(1)])
+    F = in_double(F)
+    return torch.stack([F.sum(1), F.square().sum(1)])
 
 
 def _mean_std_of_moments(average: torch.Tensor) -> torch.Tensor:
@@ -275,7 +276,7 @@ def _on_and_size(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
 
 def _with_ones(F: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
     """(1 + N, 1 + N): the products of features, with a first one that is 1 everywhere, so that sums are products."""
-    F = F.double()
+    F = in_double(F)
     return _Products.apply(torch.cat([F.new_ones(1, F.shape[1]), F]))
 
 
@@ -396,6 +397,6 @@ def layer_weights(
         return (1.0,) * len(styles)
     if chosen != "balanced":
         return tuple(chosen)
-    strengths = [float(loss(A.double(), torch.zeros_like(A, dtype=torch.float64))) for A in styles]
+    strengths = [float(loss(A, torch.zeros_like(A))) for A in map(in_double, styles)]
     mean = sum(strengths) / max(len(strengths), 1)
     return tuple(mean / strength if strength > 0 else 0.0 for strength in strengths)

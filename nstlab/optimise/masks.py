@@ -7,7 +7,7 @@ t²; any other one sees the positions that are in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
@@ -18,9 +18,13 @@ Masking = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """activation (1, N, H, W), mask t (1, 1, H, W) at the same positions -> an activation (1, N, H', W')."""
 
 
-def at_layer(t: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
-    """The mask (1, 1, H, W) at an activation's positions, by averaging areas."""
-    return adaptive_avg_pool2d(t, activation.shape[2:])
+def at_layer(t: torch.Tensor, size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    """The mask (1, 1, H, W) at a layer's positions, height x width `size`, by averaging areas.
+
+    like: a tensor of the type and on the device that it shall have. It is averaged on the CPU, because Apple's GPUs
+    average only areas that are all of one size.
+    """
+    return adaptive_avg_pool2d(t.to("cpu", like.dtype), size).to(like.device)
 
 
 def weighted(activation: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

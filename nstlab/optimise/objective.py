@@ -107,6 +107,7 @@ class StyleTerm(_ReducedNetwork):
         self.settings, self.compare = settings, style_loss_of(settings.style_loss)
         self.layers = self.parts = settings.style_layers
         self.views: list[torch.Tensor | None] = []
+        self._views_at: dict[str, list[torch.Tensor | None]] = {}
         self.styles = [self._style(j, v, pictures) for j, v in enumerate(settings.proportions) if v > 0]
 
     def _style(self, j: int, v: float, pictures: Pictures) -> Style:
@@ -127,22 +128,28 @@ class StyleTerm(_ReducedNetwork):
     def _statistics(self, x: torch.Tensor, t: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """By layer, of a style picture in grey levels under its mask."""
         seen = self.net.activations(x, keep=self.layers, as_computed=True)
-        return {name: self.statistic(name, activation, t) for name, activation in seen}
+        return {name: self.statistic(name, F, self._at_layer(t, F)) for name, F in seen}
+
+    def _at_layer(self, t: torch.Tensor | None, activation: torch.Tensor) -> torch.Tensor | None:
+        return None if t is None else at_layer(t, activation.shape[2:], self.net.mean)
 
     def statistic(self, name: str, activation: torch.Tensor, t: torch.Tensor | None = None) -> torch.Tensor:
-        """t: a mask of the picture, (1, 1, H, W); None: all of it."""
+        """t: a mask at the activation's positions, (1, 1, H, W); None: all of it."""
         if t is not None:
-            activation = self.compare.masking(activation, at_layer(t.to(self.net.mean), activation))
+            activation = self.compare.masking(activation, t)
         return self.compare.statistic(self.counted(name, activation), self.settings.seed)
 
     def of_layer(self, name: str, activation: torch.Tensor) -> torch.Tensor:
-        return self.of_statistics(name, [self.statistic(name, activation, t) for t in self.views])
+        if name not in self._views_at:  # made once: a term is for pictures of one size
+            self._views_at[name] = [self._at_layer(t, activation) for t in self.views]
+        return self.of_statistics(name, [self.statistic(name, activation, t) for t in self._views_at[name]])
 
     def of_statistics(self, name: str, statistics: Sequence[torch.Tensor]) -> torch.Tensor:
         """A layer's part of the loss, from the picture's statistics through each of the `views`."""
         portion, losses = self.portion(name, self.compare.power), []
         for style in self.styles:
-            loss = self.compare.loss(statistics[style.view], style.A[name]).to(self.net.mean)
+            loss = self.compare.loss(statistics[style.view], style.A[name])
+            loss = loss.to(self.net.mean.dtype).to(self.net.mean.device)  # in this order, see `in_double`
             loss = style.w[name] * portion * loss
             losses.append(loss if style.v == 1 else style.v * loss)
         return sum(losses[1:], losses[0])

@@ -22,13 +22,12 @@ from itertools import count, pairwise
 from typing import Protocol
 
 import torch
-from torch.nn.functional import adaptive_avg_pool2d
 
 from nstlab.errors import RequestError
 from nstlab.images import Pictures
 from nstlab.network import Network, order_of
 from nstlab.optimise.losses import CONTENT_LOSSES
-from nstlab.optimise.masks import IN, inside, weighted
+from nstlab.optimise.masks import IN, at_layer, inside, weighted
 from nstlab.optimise.memory import convolution_of, is_tiled, memory_needed
 from nstlab.optimise.objective import TERMS, ContentTerm, Objective, StyleTerm, Term, layers_read, weighted_sum
 from nstlab.settings import Settings
@@ -333,7 +332,7 @@ class TiledStyle(StyleTerm):
         if t is None:
             return None, size[0] * size[1]
         if (name, id(t)) not in self._views:
-            t_l = adaptive_avg_pool2d(t.to(self.net.mean), size)
+            t_l = at_layer(t, size, self.net.mean)
             if self.compare.masking is weighted:
                 self._views[name, id(t)] = weighted(torch.ones_like(t_l), t_l), t_l.numel()
             else:

@@ -11,6 +11,8 @@ import heapq
 
 import torch
 
+from nstlab.network import in_double
+
 ITERATIONS = 30  # of k-means; the codebooks hardly move any more
 LARGEST_ALPHABET = 4096  # of a Huffman code; larger ones are counted as plain 32-bit numbers
 GAP_BITS = 5  # a position is coded as its distance to the previous one, up to 2^5 (Han et al., figure 2)
@@ -40,7 +42,7 @@ def quantise(weight: torch.Tensor, bits: int) -> torch.Tensor:
     tensor([0.0000, 1.1000, 1.1000, 5.2000, 5.2000])
     """
     kept = weight != 0
-    values = weight[kept].double().sort().values
+    values = in_double(weight[kept]).sort().values
     if not len(values) or len(values.unique()) <= 2**bits:
         return weight.clone()
     sums = torch.cat([values.new_zeros(1), values.cumsum(0)])
@@ -54,9 +56,9 @@ def quantise(weight: torch.Tensor, bits: int) -> torch.Tensor:
         if torch.equal(moved, centres):
             break
         centres = moved
-    nearest = torch.bucketize(weight[kept].double(), (centres[1:] + centres[:-1]) / 2)
+    nearest = torch.bucketize(in_double(weight[kept]), (centres[1:] + centres[:-1]) / 2)
     shared = weight.clone()
-    shared[kept] = centres[nearest].to(weight.dtype)
+    shared[kept] = centres[nearest].to(weight)
     return shared
 
 

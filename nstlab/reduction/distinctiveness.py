@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from nstlab.metrics import angles
+from nstlab.network import in_double
 
 COMPLEMENTARY = 15.0
 """Degrees: when merging by amount, a pair is complementary if its centred angle is within this of 180."""
@@ -58,7 +59,7 @@ def merge(a: torch.Tensor, outgoing: torch.Tensor, count: int, angle: float | No
     again: the stronger stays, a_j ≈ α a_i with α = ⟨a_i, a_j⟩/⟨a_i, a_i⟩, with an error of sin θ times a_j's length.
     What j stood for already is projected onto i directly, so that errors do not add up along a chain.
     """
-    a = a.double()
+    a = in_double(a)
     N = len(a)
     count = count if angle is None else 1
     T, shift = torch.eye(N, dtype=a.dtype, device=a.device), a.new_zeros(N)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from nstlab.errors import RequestError
-from nstlab.network import VGG19, Weights, bordered, convolve, sha256_of_tensors
+from nstlab.network import VGG19, Weights, bordered, convolve, in_double, sha256_of_tensors
 from nstlab.reduction.distinctiveness import Selection
 from nstlab.settings import Settings
 
@@ -171,8 +171,10 @@ def refitted(
     >>> refitted(torch.zeros(1, 1), torch.zeros(1), torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 7.0]]), 1e-12)
     (tensor([[2.]]), tensor([3.]))
     """
-    level = X.double().square().mean().sqrt().clamp_min(1e-12)  # the bias is a constant input, as strong as the others
-    X_, R = torch.cat([X.double(), level.expand(1, X.shape[1])]), (Y - W @ X - b[:, None]).double()
+    level = (
+        in_double(X).square().mean().sqrt().clamp_min(1e-12)
+    )  # the bias is a constant input, as strong as the others
+    X_, R = torch.cat([in_double(X), level.expand(1, X.shape[1])]), in_double(Y - W @ X - b[:, None])
     K, P = X_.shape
     λ = ridge * X_.square().sum() / P
     if P < K:
