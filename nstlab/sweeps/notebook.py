@@ -7,6 +7,7 @@ import json
 import operator
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -234,7 +235,16 @@ class Kernel:
         provisioner = getattr(self.manager, "provisioner", None)
         process = getattr(provisioner, "process", None)
         if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGKILL if now and os.name == "posix" else signal.SIGINT)
+            process.kill() if now else _interrupt(process)
+
+
+def _interrupt(process: subprocess.Popen) -> None:
+    if sys.platform != "win32":
+        process.send_signal(signal.SIGINT)
+        return
+    from jupyter_client.win_interrupt import send_interrupt  # Windows has no such signal, but kernels wait for an event
+
+    send_interrupt(process.win32_interrupt_event)
 
 
 def execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterator
 
 import nbformat
@@ -118,3 +119,10 @@ def test_the_book_folds_what_the_notebook_folds(number, load_script):
     ready = load_script("docs/book/make_book.py").ready_for_print(book, set())
     for cell in ready.cells:
         assert ("hide-input" in cell.metadata.get("tags", [])) == is_folded(cell)
+
+
+@pytest.mark.parametrize("number", CHAPTERS)
+def test_double_precision_is_asked_for_on_the_cpu(number):
+    """Apple's GPUs, which `device=auto` takes on a Mac, do not have it."""
+    for cell in code_cells(number):
+        assert not re.findall(r".*(?<!\.cpu\(\))\.double\(\)", cell.source), "write .cpu().double()"

@@ -3,6 +3,8 @@
 import io
 import itertools
 import json
+import signal
+import sys
 import time
 from unittest.mock import Mock
 
@@ -24,7 +26,7 @@ from nstlab.sweeps import plan as plan_module
 from nstlab.sweeps import point as point_module
 from nstlab.sweeps.command import sweep
 from nstlab.sweeps.execution import Resources, resources
-from nstlab.sweeps.notebook import read_mark, write_mark
+from nstlab.sweeps.notebook import Kernel, read_mark, write_mark
 from nstlab.sweeps.outcome import cell, history_row, write_as_run, write_outcome
 from nstlab.sweeps.point import environment
 from nstlab.sweeps.progress import Progress, doing, reached_by
@@ -653,3 +655,20 @@ def test_what_is_wrong_with_replicates(write):
     assert "`checkpoints:` must be" in faults_of(write(checkpoints="no"))[0]
     points = faults_of(write(grid=None, points=[{"seed": 1}], replicate={"seed": [1]}))
     assert points == ["`points:` set what `replicate:` varies"]
+
+
+@pytest.mark.parametrize("system, sent", [("linux", "signal"), ("win32", "event")])
+def test_a_kernel_is_interrupted_as_its_system_does_it(system, sent, monkeypatch):
+    """Windows has no SIGINT for a process: it raises ValueError there, and kernels wait for an event instead."""
+    done = []
+    process = Mock(win32_interrupt_event="its event")
+    process.poll.return_value = None
+    process.send_signal.side_effect = lambda number: done.append(("signal", number))
+    monkeypatch.setattr("jupyter_client.win_interrupt.send_interrupt", lambda event: done.append(("event", event)))
+    kernel = Kernel()
+    kernel.manager = Mock(provisioner=Mock(process=process))
+    monkeypatch.setattr(sys, "platform", system)
+    kernel.stop()
+    assert done == [{"signal": ("signal", signal.SIGINT), "event": ("event", "its event")}[sent]]
+    kernel.stop(now=True)
+    process.kill.assert_called_once_with()
