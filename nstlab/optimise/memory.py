@@ -28,7 +28,7 @@ from nstlab.network import (
 )
 from nstlab.settings import Settings
 
-BASE_MEMORY = 0.3e9  # Python with torch
+BASE_MEMORY = 0.7e9 if torch.version.cuda else 0.3e9  # Python with torch, whose libraries for CUDA take more than half
 WORKSPACE = 0.06e9  # of NNPACK, which keeps it for its next call, or of Winograd
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
 MUCH_MEMORY = 1.6e9  # from this size on a run prefers less memory to a tenth more speed
