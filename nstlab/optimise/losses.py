@@ -77,7 +77,7 @@ def content_loss(F: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
     >>> content_loss(torch.full((1, 2, 3, 3), 5.0), torch.full((1, 2, 3, 3), 3.0))
     tensor(4.)
     """
-    return mse_loss(F, P)
+    return mse_loss(F.to(P.dtype), P)  # with two types torch 2.11 has no gradient
 
 
 def style_loss(G: torch.Tensor, A: torch.Tensor) -> torch.Tensor:

@@ -169,7 +169,8 @@ class Study:
         from statsmodels.stats.anova import AnovaRM, anova_lm
 
         plain = {name: f"f{number}" for number, name in enumerate(self.factors)}
-        long = self.cells.rename_axis(columns=plain).stack(list(plain.values())).rename("y").reset_index()
+        cells = self.cells.rename_axis(columns=plain).stack(list(plain.values()), future_stack=True)  # as pandas 3 does
+        long = cells.rename("y").reset_index()
         long = long.astype({name: str for name in plain.values()})
         model = " * ".join(f"C({name})" for name in plain.values())
         several = len(self.cells) > 1

@@ -76,7 +76,10 @@ def lite0() -> lab.Network:
 @pytest.fixture(params=[*ARCHITECTURES, "make"])
 def name(request, mine) -> str:
     """The name of each network."""
-    return f"{mine}:make" if request.param == "make" else request.param
+    if request.param != "make":
+        return request.param
+    lab.trust(f"{mine}:make")
+    return f"{mine}:make"
 
 
 # a network

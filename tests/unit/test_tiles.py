@@ -215,7 +215,8 @@ def test_what_tile_may_be():
         Settings(network="efficientnet-lite0", tile=64)
 
 
-def test_auto_is_the_largest_tile_that_memory_allows():
+def test_auto_is_the_largest_tile_that_memory_allows(monkeypatch):
+    monkeypatch.setattr("nstlab.optimise.memory.BASE_MEMORY", 0.3e9)  # of a torch without CUDA
     poster = {"size": 4096, "optimizer": "adam", "tile": "auto", "device": "cpu"}
     chosen = [with_tile(Settings(**poster, memory=memory), 4096, 4096) for memory in (6, 10, 100)]
     assert [settings.tile for settings in chosen] == sorted({c.tile for c in chosen[:2]}) + [None]
