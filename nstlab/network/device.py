@@ -30,7 +30,10 @@ WITHOUT_DOUBLE = ("mps",)  # kinds of devices that have no numbers of 64 bits: A
 
 
 def in_double(x: torch.Tensor) -> torch.Tensor:
-    """In float64: on its device if that has such numbers, else on the CPU, whence gradients find their way back."""
+    """In float64: on its device if that has such numbers, else on the CPU, whence gradients find their way back.
+
+    First to the CPU, then to float64: back on the device nothing is of that type, not even in a gradient.
+    """
     return (x.cpu() if x.device.type in WITHOUT_DOUBLE else x).double()
 
 
