@@ -42,7 +42,8 @@ def quantise(weight: torch.Tensor, bits: int) -> torch.Tensor:
     tensor([0.0000, 1.1000, 1.1000, 5.2000, 5.2000])
     """
     kept = weight != 0
-    values = in_double(weight[kept]).sort().values
+    exact = in_double(weight[kept])
+    values = exact.sort().values
     if not len(values) or len(values.unique()) <= 2**bits:
         return weight.clone()
     sums = torch.cat([values.new_zeros(1), values.cumsum(0)])
@@ -56,7 +57,7 @@ def quantise(weight: torch.Tensor, bits: int) -> torch.Tensor:
         if torch.equal(moved, centres):
             break
         centres = moved
-    nearest = torch.bucketize(in_double(weight[kept]), (centres[1:] + centres[:-1]) / 2)
+    nearest = torch.bucketize(exact, (centres[1:] + centres[:-1]) / 2)
     shared = weight.clone()
     shared[kept] = centres[nearest].to(weight)
     return shared

@@ -171,10 +171,9 @@ def refitted(
     >>> refitted(torch.zeros(1, 1), torch.zeros(1), torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 7.0]]), 1e-12)
     (tensor([[2.]]), tensor([3.]))
     """
-    level = (
-        in_double(X).square().mean().sqrt().clamp_min(1e-12)
-    )  # the bias is a constant input, as strong as the others
-    X_, R = torch.cat([in_double(X), level.expand(1, X.shape[1])]), in_double(Y - W @ X - b[:, None])
+    X_, R = in_double(X), in_double(Y - W @ X - b[:, None])
+    level = X_.square().mean().sqrt().clamp_min(1e-12)  # the bias is a constant input, as strong as the others
+    X_ = torch.cat([X_, level.expand(1, X.shape[1])])
     K, P = X_.shape
     λ = ridge * X_.square().sum() / P
     if P < K:

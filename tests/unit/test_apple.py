@@ -26,9 +26,6 @@ ADDED_UP = [name for name, loss in STYLE_LOSSES.items() if loss.averages]  # fro
 EVERYWHERE = {"MPS", "CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional", "CompositeImplicitAutograd"}
 
 
-GPU = {"auto": "meta"}
-
-
 @cache
 def not_for_apple() -> set[str]:
     """torch's functions that a CPU or CUDA has and Apple's GPUs do not."""
@@ -75,7 +72,9 @@ def apple(monkeypatch):
     """For a test: the device of all networks lacks what Apple's lack."""
     monkeypatch.setattr("nstlab.network.device.WITHOUT_DOUBLE", ("meta",))
     for room in ("network.vgg19", "network.networks", "runs.manifest"):
-        monkeypatch.setattr(f"nstlab.{room}.choose_device", lambda device: torch.device(GPU.get(device, device)))
+        monkeypatch.setattr(
+            f"nstlab.{room}.choose_device", lambda device: torch.device("meta" if device == "auto" else device)
+        )
     with Apple():
         yield
 
