@@ -21,7 +21,7 @@ from torch.nn.functional import conv2d, pad
 from nstlab.network.arena import empty
 from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
 from nstlab.network.relu import where_positive
-from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, winograd, winograd_kernels
+from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, winograd
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
 FEWEST_POSITIONS = 512  # with fewer, reading the transformed kernels (four times as many numbers) dominates
@@ -31,6 +31,8 @@ MANY_WEIGHTS = 100  # per position; with as many, NNPACK loses: it transforms it
 WHOLE = 2**23  # values, 32 MB: malloc takes more from the system, each time, and so it is computed strip by strip;
 IN_STRIP = 2**21  # a strip's memory is then taken from what the last one left
 WIDE_CHANNELS = 256  # where vectors are wide; with fewer, Winograd's transforms cost more than its products save
+MANY_KERNELS, MANY_POSITIONS = 2**17, 2**13  # with both, Winograd's form of the kernels is large, and quickly made
+FEWEST_IF_LEAN = 2**12  # positions; with fewer, making it for each use takes longer than Winograd saves
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, padding: str = "zeros") -> torch.Tensor:
@@ -63,7 +65,8 @@ def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = F
     positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
     convolution with few features or few positions; it replaces NNPACK on processors without it. With vectors of 512
     bits oneDNN is twice as fast and NNPACK is not: there it computes all of them, directly or, for the layers with
-    the most features, Winograd's products. lean: not Winograd, whose kernels take several times the weights' memory.
+    the most features, Winograd's products. lean: Winograd only where it is faster even if its form of the kernels,
+    which takes several times the weights' memory, is made for each use.
 
     >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 6, 6)
     ('onednn', 'onednn')
@@ -71,36 +74,40 @@ def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = F
     if min(inputs, outputs) < FEWEST_CHANNELS or height * width < FEWEST_POSITIONS:
         return "onednn"
     if has_wide_vectors():
-        chosen = "winograd" if min(inputs, outputs) >= WIDE_CHANNELS and not lean else "onednn"
+        is_faster = min(inputs, outputs) >= WIDE_CHANNELS and (not lean or height * width >= FEWEST_IF_LEAN)
+        chosen = "winograd" if is_faster else "onednn"
     else:
         chosen = "winograd" if inputs * outputs >= MANY_WEIGHTS * height * width and not lean else "nnpack"
     return chosen if chosen in algorithms() else "onednn"
 
 
-def is_large(features: int, height: int, width: int, dtype: torch.dtype) -> bool:
-    """Whether so many features are better computed strip by strip, together with what follows them."""
-    return features * height * width >= WHOLE and layout(dtype) == torch.channels_last
+def keeps_products(inputs: int, outputs: int, height: int, width: int, lean: bool = False) -> bool:
+    """Whether Winograd's form of the kernels is kept, or made for each use, where that takes little of the time."""
+    return not lean and (inputs * outputs < MANY_KERNELS or height * width < MANY_POSITIONS)
 
 
 def is_in_strips(
     inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype = torch.float32, lean: bool = False
 ) -> bool:
-    """Whether a convolution of this shape is computed strip by strip, its gradient too."""
-    large = is_large(max(inputs, outputs), height, width, dtype)
+    """Whether a convolution of this shape is computed strip by strip, its gradient and a pooling after it too."""
+    large = max(inputs, outputs) * height * width >= WHOLE and layout(dtype) == torch.channels_last
     return large and (dtype == torch.bfloat16 or algorithm(inputs, outputs, height, width, lean) != "winograd")
 
 
 def algorithms(lean: bool = False) -> list[str]:
     """Those that `algorithm` chooses from with this processor and this torch."""
     found = ["nnpack"] if not has_wide_vectors() and nnpack() else []
-    found += ["winograd"] if not lean and (can_lay_out() or not has_wide_vectors()) else []
+    found += ["winograd"] if (can_lay_out() if has_wide_vectors() else not lean) else []
     return [*found, "onednn"]
 
 
-def bytes_kept(algorithm: str, dtype: torch.dtype, lean: bool = False) -> int:
+def bytes_kept(inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype, lean: bool = False) -> int:
     """For each weight of a convolution, what its two directions keep in memory besides the network's own weights."""
-    if algorithm == "winograd":  # 36 numbers for 9, in each direction if they are laid out, else shared
-        return 32 if can_lay_out() else 16
+    shape = inputs, outputs, height, width
+    if dtype == torch.float32 and algorithm(*shape, lean) == "winograd":
+        if not keeps_products(*shape, lean):
+            return 0
+        return 32 if can_lay_out() else 16  # 36 numbers for 9, in each direction if they are laid out, else shared
     lays_out = layout(dtype) == torch.channels_last and can_lay_out(dtype)
     forward = dtype.itemsize if (lays_out and not lean) or dtype == torch.bfloat16 else 0
     return forward + dtype.itemsize
@@ -152,8 +159,12 @@ class Kernels:
     @cached_property
     def products(self) -> Products:
         """Winograd's, with these kernels."""
-        plain = self.plain  # without `self`, which would keep itself alive
-        return Products(lambda: winograd_kernels(plain()))
+        return Products(self.plain)
+
+    @cached_property
+    def products_anew(self) -> Products:
+        """The same, of which nothing is kept."""
+        return Products(self.plain, kept=False)
 
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0.
@@ -206,7 +217,9 @@ class Kernels:
 
     def _convolve(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
         if chosen == "winograd":
-            return winograd(x, self.products, self.bias, self.numbers, passes, relu)
+            N, C = self.features
+            products = self.products if keeps_products(C, N, *x.shape[2:], self.lean) else self.products_anew
+            return winograd(x, products, self.bias, self.numbers, passes, relu)
         x = _positive(x, passes)
         if chosen == "nnpack":
             y = nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
@@ -238,6 +251,10 @@ class Rotated(Kernels):
     @cached_property
     def products(self) -> Products:
         return self.others.products.transposed()
+
+    @cached_property
+    def products_anew(self) -> Products:
+        return self.others.products_anew.transposed()
 
 
 def _rows(x: torch.Tensor, passes: torch.Tensor | None, rows: slice) -> tuple[torch.Tensor, torch.Tensor | None]:

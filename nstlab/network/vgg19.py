@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.errors import unknown
 from nstlab.layers import architecture, convolutions, layer_names
-from nstlab.network.convolution import Convolution, bordered, convolve, is_fast, is_large, layout
+from nstlab.network.convolution import Convolution, bordered, convolve, is_fast, layout
 from nstlab.network.device import choose_device, placed
 from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.layer import Layer
@@ -178,8 +178,8 @@ class VGG19(Network):
             return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read, by_products)
         if not names[0].startswith("conv"):
             return ReluMaxPool.apply(x)
-        if self.padding == "zeros" and is_large(self.layer(names[0]).features, *x.shape[2:], x.dtype):
-            return ConvolveReluMaxPool.apply(x, self._prepare_convolution(names[0], x))
+        if self.padding == "zeros" and (prepared := self._prepare_convolution(names[0], x)).forward.goes_in_strips(x):
+            return ConvolveReluMaxPool.apply(x, prepared)
         return ReluMaxPool.apply(self.apply_layer(names[0], x))
 
     def _is_fast(self, x: torch.Tensor) -> bool:

@@ -9,8 +9,8 @@ product with itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, cached_property
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property, partial
 from math import inf
 
 import torch
@@ -22,6 +22,7 @@ from nstlab.network.relu import where_positive
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where kernels are evaluated: a third less error than 0, ±1, ±2 and ∞
 RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
 AT_ONCE = 256  # tiles: what is computed of them stays in the processor's cache
+IN_PART = 64  # features, whose kernels stay in the cache while they are made, laid out and used
 IN_A_ROW = 64  # of the pictures that they are to oneDNN
 
 
@@ -48,33 +49,58 @@ def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
 
 
 class Products:
-    """For each of the 36 numbers, what P tiles are there times what the kernels are: (P, 36, C) -> (P, 36, N).
+    """For each of the 36 numbers, what P tiles are there times what the kernels are.
 
     They are one convolution of 1 x 1 pixels in 36 groups for oneDNN, which reads kernels laid out beforehand; else a
-    product of matrices for each number. kernels: returns them, (36, N, C), when they are to be laid out or kept.
+    product of matrices for each number. weight: returns the plain kernels, (N, C, 3, 3). kept: whether Winograd's form
+    of them is kept; if not, it is made for each use, IN_PART features at a time. The products are the same.
     """
 
-    def __init__(self, kernels: Callable[[], torch.Tensor]) -> None:
-        self.make = kernels
-        self.laid_out = LaidOut(lambda: kernels().flatten(0, 1)[:, :, None, None], groups=36) if can_lay_out() else None
-        self.multiple = IN_A_ROW if self.laid_out else 1
+    def __init__(self, weight: Callable[[], torch.Tensor], kept: bool = True) -> None:
+        self.weight, self.kept = weight, kept
+        self.multiple = IN_A_ROW if can_lay_out() else 1
+        self.at_once = AT_ONCE if kept else 2 * AT_ONCE  # tiles; what is made for each use pays with more
 
     @cached_property
     def kernels(self) -> torch.Tensor:
-        """(36, N, C), kept."""
-        return self.make()
+        """Winograd's form of the kernels, (36, N, C), kept."""
+        return winograd_kernels(self.weight())
+
+    @cached_property
+    def laid_out(self) -> LaidOut:
+        """The same for oneDNN, kept."""
+        return _laid_out(self.weight)
 
     def transposed(self) -> Products:
-        """(P, 36, N) -> (P, 36, C), with the same kernels: the very same if they are kept."""
-        return Products(lambda: (self.make() if self.laid_out else self.kernels).transpose(1, 2))
+        """(P, 36, N) -> (P, 36, C), with the same kernels: the very same if oneDNN does not lay them out."""
+        weight = self.weight
+        found = Products(lambda: weight().transpose(0, 1), self.kept)
+        if not can_lay_out():
+            found.kernels = self.kernels.transpose(1, 2)
+        return found
 
-    def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
-        """P is a multiple of `multiple`."""
+    def __call__(self, tiles: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """(P, 36, C) -> some features after the other: which, and (P, 36, n). P is a multiple of `multiple`."""
         P, _, C = tiles.shape
-        if not self.laid_out:
-            return torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
+        if not can_lay_out():
+            yield slice(None), torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
+            return
         picture = tiles.view(-1, IN_A_ROW, 1, 36 * C).permute(0, 3, 1, 2)
-        return self.laid_out(picture).permute(0, 2, 3, 1).view(P, 36, -1)
+        for features, convolve in self._parts():
+            yield features, convolve(picture).permute(0, 2, 3, 1).view(P, 36, -1)
+
+    def _parts(self) -> Iterator[tuple[slice, LaidOut]]:
+        if self.kept:
+            yield slice(None), self.laid_out
+            return
+        weight = self.weight()
+        for first in range(0, len(weight), IN_PART):
+            features = slice(first, first + IN_PART)
+            yield features, _laid_out(partial(weight.__getitem__, features))
+
+
+def _laid_out(weight: Callable[[], torch.Tensor]) -> LaidOut:
+    return LaidOut(lambda: winograd_kernels(weight()).flatten(0, 1)[:, :, None, None], groups=36)
 
 
 def winograd(
@@ -100,7 +126,7 @@ def winograd(
     inner.copy_(x) if passes is None else where_positive(x, passes, out=inner)
     row, column, _ = pixels.stride()
     y = empty((h, 4, w, 4, N), x.dtype)
-    strips = -(-h // max(1, AT_ONCE // w))
+    strips = -(-h // max(1, products.at_once // w))
     at_once = -(-h // strips)  # rows of tiles, in each strip but the last as many
     some = -(-at_once * w // products.multiple) * products.multiple
     squares, tiles, found = (empty((some, *part), x.dtype) for part in ((36, C), (36, C), (16, N)))
@@ -111,8 +137,12 @@ def winograd(
         seen = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
         squares[:P].view(len(rows), w, 6, 6, C).copy_(seen)
         torch.bmm(B_T.expand(P, 36, 36), squares[:P], out=tiles[:P])
-        torch.bmm(A_T.expand(some, 16, 36), products(tiles), out=found)
-        torch.add(found[:P].view(len(rows), w, 4, 4, N).transpose(1, 2), bias, out=rows)
+        for features, product in products(tiles):
+            n = product.shape[2]
+            part = found.view(-1)[: some * 16 * n].view(some, 16, n)
+            torch.bmm(A_T.expand(some, 16, 36), product, out=part)
+            of_tiles = part[:P].view(len(rows), w, 4, 4, n).transpose(1, 2)
+            torch.add(of_tiles, bias[features], out=rows[..., features])
         if relu:
             rows.relu_()
     return y.view(4 * h, 4 * w, N)[:H, :W].contiguous().permute(2, 0, 1)[None].detach()

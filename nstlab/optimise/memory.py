@@ -19,7 +19,6 @@ from nstlab.gates import parse_chosen, parse_gates
 from nstlab.layers import architecture
 from nstlab.network import (
     Layer,
-    algorithm,
     bytes_kept,
     choose_device,
     is_computed_again,
@@ -74,8 +73,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
 def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float) -> float:
     """The bytes that a layer's fast convolution keeps besides the weights; as in one, if the picture is in tiles."""
     shape, dtype, lean = _as_computed(layer, settings, height, width)
-    chosen = "onednn" if dtype == torch.bfloat16 else algorithm(*shape, lean)
-    return bytes_kept(chosen, dtype, lean) * layer.parameters
+    return bytes_kept(*shape, dtype, lean) * layer.parameters
 
 
 def _as_computed(

@@ -16,12 +16,12 @@ from nstlab.images import Pictures
 from nstlab.layers import layer_names
 from nstlab.network import bfloat16_units, convolution, load_vgg19, pooling, product
 from nstlab.network import winograd as fast
-from nstlab.network.convolution import Convolution, Kernels, algorithm
+from nstlab.network.convolution import Convolution, Kernels, algorithm, bytes_kept
 from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.onednn import can_lay_out
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
 from nstlab.network.relu import greater, times, where_positive
-from nstlab.network.winograd import Products, winograd, winograd_kernels
+from nstlab.network.winograd import Products, winograd
 from nstlab.optimise import Objective, cover, set_up
 from nstlab.settings import Settings
 
@@ -43,7 +43,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 def test_each_algorithm_against_float64(size, inputs, outputs):
     x, weight, bias = random(1, inputs, *size), random(outputs, inputs, 3, 3), random(outputs)
     truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    products = Products(lambda: winograd_kernels(weight))
+    products = Products(lambda: weight)
     found = {"chosen": Kernels(weight, bias)(x), "winograd": winograd(x, products, bias)}
     if torch._nnpack_available():
         found["nnpack"] = torch._nnpack_spatial_convolution(x, weight, bias, [1, 1], [1, 1])
@@ -67,20 +67,21 @@ def test_a_large_picture_in_strips_is_one_picture(monkeypatch, size, at_a_time):
 def test_winograd_is_exact_in_exact_arithmetic(monkeypatch):
     monkeypatch.setattr(fast, "can_lay_out", lambda: False)  # for oneDNN, which has no float64
     x, weight, bias = (random(*shape, dtype=torch.float64) for shape in ((1, 5, 11, 9), (4, 5, 3, 3), (4,)))
-    found = winograd(x, Products(lambda: winograd_kernels(weight)), bias)
+    found = winograd(x, Products(lambda: weight), bias)
     assert torch.allclose(found, conv2d(x, weight, bias, padding=1), atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (31, 66), (45, 5)])
 @pytest.mark.parametrize("at_once", [1, 20, 512])
-@pytest.mark.parametrize("laid_out", [True, False])
-def test_winograd_in_strips_with_kernels_laid_out_and_not(monkeypatch, size, at_once, laid_out):
+@pytest.mark.parametrize("form", ["laid out", "made for each use", "plain"])
+def test_winograd_in_strips_with_either_form_of_its_kernels(monkeypatch, size, at_once, form):
     monkeypatch.setattr(fast, "AT_ONCE", at_once)
-    if not laid_out:
+    monkeypatch.setattr(fast, "IN_PART", 16)  # of 40 features: two whole parts and a half
+    if form == "plain":
         monkeypatch.setattr(fast, "can_lay_out", lambda: False)
     x, weight, bias = random(1, 24, *size), random(40, 24, 3, 3), random(40)
     truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    found = winograd(x, Products(lambda: winograd_kernels(weight)), bias)
+    found = winograd(x, Products(lambda: weight, kept=form != "made for each use"), bias)
     assert float((found - truth).norm() / truth.norm()) < 2e-6
     assert found.is_contiguous(memory_format=torch.channels_last)
 
@@ -208,10 +209,12 @@ def test_what_others_see_is_contiguous(net, noise):
     gradient.view(-1)
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("laid_out", [True, False])
-def test_one_form_of_the_kernels_serves_both_directions(monkeypatch, laid_out):
+def test_one_form_of_the_kernels_serves_both_directions(monkeypatch, laid_out, kept):
     """Winograd's kernels at the reciprocal numbers are those of the gradient."""
     monkeypatch.setattr(convolution, "algorithm", lambda *shape: "winograd")
+    monkeypatch.setattr(convolution, "keeps_products", lambda *shape: kept)
     if not laid_out:
         monkeypatch.setattr(fast, "can_lay_out", lambda: False)
     both = Convolution(random(32, 20, 3, 3), torch.zeros(32))
@@ -220,7 +223,7 @@ def test_one_form_of_the_kernels_serves_both_directions(monkeypatch, laid_out):
     backward = conv_transpose2d(y.double(), both.forward.weight.double(), padding=1)
     for found, truth in ((both.forward(x), forward), (both.backward(y), backward)):
         assert float((found - truth).norm() / truth.norm()) < 2e-6
-    if not laid_out:  # nothing is stored twice
+    if not laid_out and kept:  # nothing is stored twice
         assert both.backward.products.kernels.data_ptr() == both.forward.products.kernels.data_ptr()
 
 
@@ -442,12 +445,39 @@ def test_the_setting_reaches_the_network(small):
 
 
 @pytest.mark.parametrize("wide", [True, False])
-def test_lean_convolutions_keep_no_kernels_but_the_weights(monkeypatch, wide):
+@pytest.mark.parametrize("side", [24, 64])
+def test_lean_convolutions_keep_no_kernels_but_the_weights(monkeypatch, wide, side):
+    """With wide vectors a large picture has Winograd's products anyway, for which their kernels are made anew."""
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
-    shape = (512, 512, 24, 24)
-    assert algorithm(*shape) == "winograd" != algorithm(*shape, lean=True)
+    shape = (512, 512, side, side)
+    winograds = wide and can_lay_out() and side == 64
+    assert (algorithm(*shape, lean=True) == "winograd") == winograds
     both = Convolution(random(512, 512, 3, 3) / 50, random(512), lean=True)
     for kernels in (both.forward, both.backward):
-        x = random(1, 512, 24, 24)
-        assert relative(kernels(x), conv2d(x, kernels.weight, kernels.bias, padding=1)) < 1e-5
-        assert "products" not in vars(kernels)
+        x = random(1, 512, side, side)
+        assert relative(kernels(x), conv2d(x, kernels.plain(), kernels.bias, padding=1)) < 1e-5
+        assert "products" not in vars(kernels) and ("products_anew" in vars(kernels)) == winograds
+        if winograds:
+            assert not {"kernels", "laid_out"} & set(vars(kernels.products_anew))
+            assert bytes_kept(*shape, torch.float32, lean=True) == 0
+
+
+def test_large_forms_of_kernels_are_kept_only_where_making_them_takes_long(monkeypatch):
+    """Those of 512² and less, where pictures are small, and those of 256 features, which are small themselves."""
+    monkeypatch.setattr(convolution, "has_wide_vectors", lambda: True)
+    monkeypatch.setattr(convolution, "can_lay_out", lambda dtype=torch.float32: True)
+    kept = {side: bytes_kept(512, 512, side // 8, side // 8, torch.float32) for side in (256, 512, 1024, 2048)}
+    assert kept == {256: 32, 512: 32, 1024: 0, 2048: 0}
+    assert bytes_kept(256, 256, 256, 256, torch.float32) == 32
+
+
+def test_only_what_is_convolved_in_strips_is_pooled_in_strips(monkeypatch, net):
+    """Winograd's tiles of 4 x 4 have strips of their own, and those of another height would cut tiles in two."""
+    for module in (convolution, pooling):
+        monkeypatch.setattr(module, "layout", lambda dtype: torch.channels_last)
+    monkeypatch.setattr(convolution, "WHOLE", 0)
+    x = random(1, 64, 16, 16).requires_grad_()
+    for chosen, function in (("winograd", "ReluMaxPool"), ("onednn", "ConvolveReluMaxPool")):
+        monkeypatch.setattr(convolution, "algorithm", lambda *shape, chosen=chosen: chosen)
+        y = net._apply_group(("conv1_2", "relu1_2", "pool1"), x, False, None)
+        assert y.grad_fn.name() == f"{function}Backward"
