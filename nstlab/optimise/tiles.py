@@ -193,8 +193,7 @@ class Tiles:
                             see(name, F, place)
                         if name == segment.end and segment is not segments[-1]:
                             if output is None:
-                                shape = (side // segment.stride for side in x.shape[2:])
-                                output = F.new_empty(1, F.shape[1], *shape)
+                                output = _empty_like(F, [side // segment.stride for side in x.shape[2:]])
                             output[:, :, *place] = F
                     self.on_tile()
                 if keep:
@@ -283,7 +282,7 @@ class TiledContent(ContentTerm):
 
         def see(name: str, F: torch.Tensor, place: Place) -> None:
             if name not in found:
-                found[name] = F.new_empty(1, F.shape[1], *self.net.layer(name).size(*x.shape[2:]))
+                found[name] = _empty_like(F, self.net.layer(name).size(*x.shape[2:]))
             found[name][:, :, *place] = F
 
         self.tiles.forward(x, self.layers, see)
@@ -445,6 +444,11 @@ class TiledObjective(Objective):
         return {"total": total, **values, **parts}
 
 
+def _empty_like(F: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Room for an activation of another height and width, its axes in the same order in memory."""
+    return torch.empty((*F.shape[:2], *size), dtype=F.dtype, device=F.device, memory_format=order_of(F))
+
+
 class _Part(torch.autograd.Function):
     """Rows and columns of an activation (1, N, H, W), with zeros around their gradient: once, not for each axis."""
 
@@ -457,7 +461,7 @@ class _Part(torch.autograd.Function):
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
         if g.shape == ctx.shape:
             return g, None
-        whole = torch.empty(ctx.shape, dtype=g.dtype, device=g.device, memory_format=order_of(g)).zero_()
+        whole = _empty_like(g, ctx.shape[2:]).zero_()
         whole[:, :, *ctx.place] = g
         return whole, None
 

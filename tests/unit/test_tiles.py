@@ -218,7 +218,7 @@ def test_what_tile_may_be():
 def test_auto_is_the_largest_tile_that_memory_allows(monkeypatch):
     monkeypatch.setattr("nstlab.optimise.memory.BASE_MEMORY", 0.3e9)  # of a torch without CUDA
     poster = {"size": 4096, "optimizer": "adam", "tile": "auto", "device": "cpu"}
-    chosen = [with_tile(Settings(**poster, memory=memory), 4096, 4096) for memory in (6, 10, 100)]
+    chosen = [with_tile(Settings(**poster, memory=memory), 4096, 4096) for memory in (7, 10, 100)]
     assert [settings.tile for settings in chosen] == sorted({c.tile for c in chosen[:2]}) + [None]
     for settings in chosen:
         assert memory_needed(settings, 4096, 4096) <= 1e9 * settings.memory
