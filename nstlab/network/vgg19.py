@@ -178,7 +178,8 @@ class VGG19(Network):
             return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read, by_products)
         if not names[0].startswith("conv"):
             return ReluMaxPool.apply(x)
-        if self.padding == "zeros" and (prepared := self._prepare_convolution(names[0], x)).forward.goes_in_strips(x):
+        prepared = self._prepare_convolution(names[0], x)
+        if self.padding == "zeros" and prepared.forward.goes_in_strips(x):
             return ConvolveReluMaxPool.apply(x, prepared)
         return ReluMaxPool.apply(self.apply_layer(names[0], x))
 

@@ -32,7 +32,7 @@ WORKSPACE = 0.06e9  # of NNPACK, which keeps it for its next call, or of Winogra
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
 MUCH_MEMORY = 1.6e9  # from this size on a run prefers less memory to a tenth more speed
 FREED = 0.1e9  # at most this much is freed and kept: small tensors by malloc, large ones as gaps in the arena
-FREED_IN_TILES = 0.35e9  # where the arena keeps what a tile took of it, and malloc has the rest [measured, 512² to 2048²]
+FREED_IN_TILES = 0.35e9  # the same in tiles: what one took in the arena, and between them from malloc [measured]
 OF_STATISTIC = {"mean_std": 3.0, "binarised": 4.5, "gaussian_w2": 8.5, "sliced_wasserstein": 5.0}  # [measured]
 OF_STATISTIC |= dict.fromkeys(("gram", "gram_l1", "mmd_gaussian"), 0.0)
 OF_MASK, OF_BORDER = 2.2, 3.5  # bytes for each value of a style layer [measured]
