@@ -52,8 +52,8 @@ class Products:
     """For each of the 36 numbers, what P tiles are there times what the kernels are.
 
     They are one convolution of 1 x 1 pixels in 36 groups for oneDNN, which reads kernels laid out beforehand; else a
-    product of matrices for each number. weight: returns the plain kernels, (N, C, 3, 3). kept: whether Winograd's form
-    of them is kept; if not, it is made for each use, IN_PART features at a time. The products are the same.
+    product of matrices for each number. weight: returns the plain kernels, (N, C, 3, 3). kept: whether what oneDNN
+    reads of them is kept; if not, it is made for each use, IN_PART features at a time. The products are the same.
     """
 
     def __init__(self, weight: Callable[[], torch.Tensor], kept: bool = True) -> None:
