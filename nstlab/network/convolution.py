@@ -161,11 +161,6 @@ class Kernels:
         """Winograd's, with these kernels."""
         return Products(self.plain)
 
-    @cached_property
-    def products_anew(self) -> Products:
-        """The same, of which nothing is kept."""
-        return Products(self.plain, kept=False)
-
     def __call__(self, x: torch.Tensor, passes: torch.Tensor | None = None, relu: bool = False) -> torch.Tensor:
         """(1, C, H, W) -> (1, N, H, W); x counts as 0 where `passes`, of x's shape, is not above 0.
 
@@ -218,8 +213,8 @@ class Kernels:
     def _convolve(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
         if chosen == "winograd":
             N, C = self.features
-            products = self.products if keeps_products(C, N, *x.shape[2:], self.lean) else self.products_anew
-            return winograd(x, products, self.bias, self.numbers, passes, relu)
+            kept = keeps_products(C, N, *x.shape[2:], self.lean)
+            return winograd(x, self.products, self.bias, self.numbers, passes, relu, kept)
         x = _positive(x, passes)
         if chosen == "nnpack":
             y = nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
@@ -251,10 +246,6 @@ class Rotated(Kernels):
     @cached_property
     def products(self) -> Products:
         return self.others.products.transposed()
-
-    @cached_property
-    def products_anew(self) -> Products:
-        return self.others.products_anew.transposed()
 
 
 def _rows(x: torch.Tensor, passes: torch.Tensor | None, rows: slice) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -52,14 +52,12 @@ class Products:
     """For each of the 36 numbers, what P tiles are there times what the kernels are.
 
     They are one convolution of 1 x 1 pixels in 36 groups for oneDNN, which reads kernels laid out beforehand; else a
-    product of matrices for each number. weight: returns the plain kernels, (N, C, 3, 3). kept: whether what oneDNN
-    reads of them is kept; if not, it is made for each use, IN_PART features at a time. The products are the same.
+    product of matrices for each number. weight: returns the plain kernels, (N, C, 3, 3).
     """
 
-    def __init__(self, weight: Callable[[], torch.Tensor], kept: bool = True) -> None:
-        self.weight, self.kept = weight, kept
+    def __init__(self, weight: Callable[[], torch.Tensor]) -> None:
+        self.weight = weight
         self.multiple = IN_A_ROW if can_lay_out() else 1
-        self.at_once = AT_ONCE if kept else 2 * AT_ONCE  # tiles; what is made for each use pays with more
 
     @cached_property
     def kernels(self) -> torch.Tensor:
@@ -74,23 +72,27 @@ class Products:
     def transposed(self) -> Products:
         """(P, 36, N) -> (P, 36, C), with the same kernels: the very same if oneDNN does not lay them out."""
         weight = self.weight
-        found = Products(lambda: weight().transpose(0, 1), self.kept)
+        found = Products(lambda: weight().transpose(0, 1))
         if not can_lay_out():
             found.kernels = self.kernels.transpose(1, 2)
         return found
 
-    def __call__(self, tiles: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-        """(P, 36, C) -> some features after the other: which, and (P, 36, n). P is a multiple of `multiple`."""
+    def __call__(self, tiles: torch.Tensor, kept: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
+        """(P, 36, C) -> some features after the other: which, and (P, 36, n). P is a multiple of `multiple`.
+
+        kept: whether what oneDNN reads of the kernels is kept; if not, it is made for this use, IN_PART features at a
+        time. The products are the same.
+        """
         P, _, C = tiles.shape
         if not can_lay_out():
             yield slice(None), torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
             return
         picture = tiles.view(-1, IN_A_ROW, 1, 36 * C).permute(0, 3, 1, 2)
-        for features, convolve in self._parts():
+        for features, convolve in self._parts(kept):
             yield features, convolve(picture).permute(0, 2, 3, 1).view(P, 36, -1)
 
-    def _parts(self) -> Iterator[tuple[slice, LaidOut]]:
-        if self.kept:
+    def _parts(self, kept: bool) -> Iterator[tuple[slice, LaidOut]]:
+        if kept:
             yield slice(None), self.laid_out
             return
         weight = self.weight()
@@ -110,11 +112,12 @@ def winograd(
     numbers: tuple[float, ...] = NUMBERS,
     passes: torch.Tensor | None = None,
     relu: bool = False,
+    kept: bool = True,
 ) -> torch.Tensor:
     """The 3x3 convolution of (1, C, H, W): (1, N, H, W). Channels lie side by side in memory, here and there.
 
     numbers: those at which the kernels were evaluated; RECIPROCALS for the same kernels rotated. x counts as 0 where
-    `passes`, of its shape, is not above 0. relu: of the result.
+    `passes`, of its shape, is not above 0. relu: of the result. kept: see `Products`.
     """
     C, H, W = x.shape[1:]
     N, h, w = len(bias), -(-H // 4), -(-W // 4)  # h x w tiles of 4 x 4 outputs
@@ -126,7 +129,8 @@ def winograd(
     inner.copy_(x) if passes is None else where_positive(x, passes, out=inner)
     row, column, _ = pixels.stride()
     y = empty((h, 4, w, 4, N), x.dtype)
-    strips = -(-h // max(1, products.at_once // w))
+    most = AT_ONCE if kept else 2 * AT_ONCE  # what is made for each use pays with more
+    strips = -(-h // max(1, most // w))
     at_once = -(-h // strips)  # rows of tiles, in each strip but the last as many
     some = -(-at_once * w // products.multiple) * products.multiple
     squares, tiles, found = (empty((some, *part), x.dtype) for part in ((36, C), (36, C), (16, N)))
@@ -137,7 +141,7 @@ def winograd(
         seen = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
         squares[:P].view(len(rows), w, 6, 6, C).copy_(seen)
         torch.bmm(B_T.expand(P, 36, 36), squares[:P], out=tiles[:P])
-        for features, product in products(tiles):
+        for features, product in products(tiles, kept):
             n = product.shape[2]
             part = found.view(-1)[: some * 16 * n].view(some, 16, n)
             torch.bmm(A_T.expand(some, 16, 36), product, out=part)

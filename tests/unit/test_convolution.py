@@ -81,7 +81,7 @@ def test_winograd_in_strips_with_either_form_of_its_kernels(monkeypatch, size, a
         monkeypatch.setattr(fast, "can_lay_out", lambda: False)
     x, weight, bias = random(1, 24, *size), random(40, 24, 3, 3), random(40)
     truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    found = winograd(x, Products(lambda: weight, kept=form != "made for each use"), bias)
+    found = winograd(x, Products(lambda: weight), bias, kept=form != "made for each use")
     assert float((found - truth).norm() / truth.norm()) < 2e-6
     assert found.is_contiguous(memory_format=torch.channels_last)
 
@@ -451,14 +451,15 @@ def test_lean_convolutions_keep_no_kernels_but_the_weights(monkeypatch, wide, si
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
     shape = (512, 512, side, side)
     winograds = wide and can_lay_out() and side == 64
+    assert algorithm(512, 512, 24, 24) == "winograd"
     assert (algorithm(*shape, lean=True) == "winograd") == winograds
     both = Convolution(random(512, 512, 3, 3) / 50, random(512), lean=True)
     for kernels in (both.forward, both.backward):
         x = random(1, 512, side, side)
         assert relative(kernels(x), conv2d(x, kernels.plain(), kernels.bias, padding=1)) < 1e-5
-        assert "products" not in vars(kernels) and ("products_anew" in vars(kernels)) == winograds
+        assert ("products" in vars(kernels)) == winograds
         if winograds:
-            assert not {"kernels", "laid_out"} & set(vars(kernels.products_anew))
+            assert not {"kernels", "laid_out"} & set(vars(kernels.products))
             assert bytes_kept(*shape, torch.float32, lean=True) == 0
 
 
