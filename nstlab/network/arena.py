@@ -92,12 +92,16 @@ class Arena:
         insort(self._free, (start, end))
 
 
-def make_arena() -> Arena | None:
-    """A new one with as many addresses as the machine has memory; None where that cannot be had, as outside Linux."""
+def make_arena(size: int | None = None, times: int = 1) -> Arena | None:
+    """A new one for so many times `size` bytes; None where that cannot be had, as outside Linux.
+
+    size: by default as many as the machine has memory: addresses cost nothing until they are used.
+    """
     if sys.platform != "linux":
         return None
+    each = psutil.virtual_memory().total if size is None else size
     try:
-        return Arena(psutil.virtual_memory().total // PAGE * PAGE)
+        return Arena(times * -(-each // PAGE) * PAGE)
     except OSError:  # there is a limit on addresses (ulimit -v), or no memory may be promised that is not there
         return None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 
 from nstlab.errors import RequestError, unknown
@@ -14,6 +14,9 @@ from nstlab.images import Pictures
 from nstlab.network import Network
 from nstlab.optimise.objective import Objective
 from nstlab.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd  # a transfer does without: 34 MB [measured]
 
 BY_GATE = ("style", "content")
 """The losses whose derivatives by gates are taken."""
@@ -46,6 +49,8 @@ def gate_derivatives(
     switched off (Mozer & Smolensky 1989's relevance; Molchanov et al. 2017). x: the picture, in grey levels; layers:
     by default the style layers. One pass serves them all.
     """
+    import pandas as pd
+
     net, layers = objective.net, list(layers or objective.settings.style_layers)
     gates = {name: torch.ones(net.layer(name).features).to(x).requires_grad_() for name in layers}
     with torch.enable_grad():
@@ -67,6 +72,7 @@ def ranked(derivatives: pd.DataFrame, by: str = "style") -> list[Feature]:
 
     That is the one with the largest derivative, by absolute value; of several iterations their mean counts.
 
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"layer": "relu1_1", "feature": [0, 1, 2], "style": [0.5, -2.0, 0.0]})
     >>> ranked(table)
     [('relu1_1', 1), ('relu1_1', 0), ('relu1_1', 2)]

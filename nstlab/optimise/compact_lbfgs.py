@@ -31,8 +31,7 @@ class CompactLBFGS(LBFGS):
             memory |= {name: there.copy_(memory[name]) for name, there in before.items()}
         return loss
 
-    @staticmethod
-    def _remember(memory: dict[str, Any], y: torch.Tensor, most: int) -> None:
+    def _remember(self, memory: dict[str, Any], y: torch.Tensor, most: int) -> None:
         if "S" not in memory:
             memory |= _no_pairs(y, most)
         kept = y @ memory["moved"] > LEAST_CURVATURE

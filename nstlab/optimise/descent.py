@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,7 @@ from nstlab.optimise.compact_lbfgs import CompactLBFGS
 from nstlab.optimise.initial import cover, initial_value
 from nstlab.optimise.lbfgs import LBFGS
 from nstlab.optimise.losses import content_loss_of, style_loss_of
-from nstlab.optimise.memory import convolution_of, one_line_without_memory, prepare_memory, with_tile
+from nstlab.optimise.memory import apart, check_memory, convolution_of, one_line_without_memory, with_tile
 from nstlab.optimise.networks import load_network, reduced_for, settled
 from nstlab.optimise.objective import Objective
 from nstlab.optimise.tiles import TiledObjective
@@ -71,14 +71,15 @@ def set_up(
     height, width = pictures[0].content.shape[2:]
     largest = max((tuple(style.shape[2:]) for style in pictures[0].styles), key=math.prod)
     settings = with_tile(settings, height, width)
-    prepare_memory(settings, height, width, style=largest)
-    with one_line_without_memory(settings, height, width):
+    check_memory(settings, height, width, style=largest)
+    tiled = settings.tile is not None
+    with one_line_without_memory(settings, height, width), apart(tiled):
         if net is None:
             convolution = convolution_of(settings, *pictures[-1].content.shape[2:])
             net = load_network(settings.with_(convolution=convolution))
             net = with_chosen_gates(reduced_for(net, settings, pictures[0]), settings, pictures[0])
         x = net.prepare(initial_picture(settings, pictures[0], net.mean.cpu()))
-        make = Objective if settings.tile is None else TiledObjective
+        make = TiledObjective if tiled else Objective
         return make(net, pictures, settings), x.contiguous().requires_grad_()
 
 
@@ -183,6 +184,7 @@ class Descent:
     ) -> None:
         self.objective, self.x, self.optimizer, self.settings = objective, x, optimizer, settings
         self.start, self.iteration = start, start - 1
+        self._shape: torch.Size | None = None  # of the last picture
 
     @cached_property
     def _arena(self) -> Arena | None:
@@ -202,7 +204,12 @@ class Descent:
     def losses(self) -> dict[str, torch.Tensor]:
         """Begin the next iteration: its losses by name, detached; x has their gradient."""
         weights = self.begin()
-        with self._arena.used() if self._arena else nullcontext():
+        with ExitStack() as memory:
+            if self._arena:
+                memory.enter_context(self._arena.used())
+            if self.x.shape != self._shape:  # then weights are laid out
+                self._shape = self.x.shape
+                memory.enter_context(apart(isinstance(self.objective, TiledObjective)))
             losses = self.objective(self.x, weights)
             losses["total"].backward()
         return {name: value.detach() for name, value in losses.items()}  # without the graph, which fixes x's size

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from nstlab.network import Arena, make_arena
+
 LONGEST_STEP = 5.0  # grey levels per pixel, on average; only the first few steps would be longer
 LEAST_CURVATURE = 1e-10  # a pair with a smaller y·s says nothing about a minimum [torch's own]
 OF_TORCH = {"old_stps": "s", "old_dirs": "y", "prev_flat_grad": "g"}
@@ -28,6 +30,7 @@ class LBFGS:
     def __init__(self, x: torch.Tensor, lr: float = 1.0, history_size: int = 20) -> None:
         self.param_groups = [{"lr": lr, "history_size": history_size, "params": [x]}]
         self.state: dict[torch.Tensor, dict[str, Any]] = {}
+        self._room: Arena | None = None
 
     def zero_grad(self) -> None:
         """Forget the gradient of x."""
@@ -55,14 +58,20 @@ class LBFGS:
         move *= min(1.0, LONGEST_STEP / max(float(move.abs().mean()), 1e-30))
         return move
 
-    @staticmethod
-    def _remember(memory: dict[str, Any], y: torch.Tensor, most: int) -> None:
+    def _remember(self, memory: dict[str, Any], y: torch.Tensor, most: int) -> None:
         """Keep the last step's pair, unless the loss curved downwards along it."""
         s = memory["moved"]
         curvature = float(y @ s)
         if curvature > LEAST_CURVATURE:
-            for name, value in (("s", s), ("y", y), ("rho", 1 / curvature)):
+            if y.device.type == "cpu" and (self._room is None or not memory.get("y")):
+                self._room = make_arena(y.nbytes, 2 * (most + 1))
+            for name, value in (("s", self._apart(s)), ("y", self._apart(y)), ("rho", 1 / curvature)):
                 memory[name] = [*memory.get(name, []), value][-most:]
+
+    def _apart(self, picture: torch.Tensor) -> torch.Tensor:
+        """A copy where only such pictures lie: between what comes and goes they would leave gaps."""
+        place = self._room.take(picture.nbytes) if self._room else None
+        return picture if place is None else place.view(picture.dtype).copy_(picture)
 
     @staticmethod
     def _direction(memory: dict[str, Any], g: torch.Tensor) -> torch.Tensor:

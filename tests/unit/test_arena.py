@@ -1,7 +1,10 @@
 """Memory for large tensors: where one leaves, another takes its place, and no two have the same."""
 
+import ctypes
 import gc
 import random
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -11,7 +14,7 @@ import torch
 import nstlab as lab
 from nstlab.network import Arena, arena, make_arena
 from nstlab.network.arena import PAGE, empty
-from nstlab.optimise import descent
+from nstlab.optimise import LBFGS, descent, lbfgs
 
 pytestmark = pytest.mark.skipif(make_arena() is None, reason="this system's malloc keeps large tensors itself")
 
@@ -126,8 +129,65 @@ def test_a_run_has_the_same_bytes_without_it(monkeypatch, precision):
     monkeypatch.setattr(Arena, "take", lambda self, size, take=Arena.take: used.append(size) or take(self, size))
     within = list(lab.transfer(settings))
     assert len(used) > 100
-    monkeypatch.setattr(descent, "make_arena", lambda: None)
+    for module in (descent, lbfgs):
+        monkeypatch.setattr(module, "make_arena", lambda *_: None)
     used.clear()
     for step, alone in zip(within, lab.transfer(settings), strict=True):
         assert torch.equal(step.image, alone.image) and step.losses == alone.losses
     assert not used
+
+
+def test_the_pairs_of_lbfgs_lie_where_only_they_lie(monkeypatch):
+    def moves(steps: int) -> tuple[torch.Tensor, LBFGS]:
+        x = torch.linspace(-1, 1, PAGE // 2).requires_grad_()
+        optimizer = LBFGS(x, 1.0, history_size=3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (x - 3).pow(4).sum().backward()
+            optimizer.step()
+        return x.detach(), optimizer
+
+    x, optimizer = moves(9)
+    memory = optimizer.state[optimizer.param_groups[0]["params"][0]]
+    pairs = [*memory["s"], *memory["y"]]
+    places = sorted(pair.data_ptr() for pair in pairs)
+    assert len(pairs) == 6 and places[-1] - places[0] <= 7 * 2 * PAGE  # of eight, each of two pages
+    assert all(pair.untyped_storage().nbytes() == pair.nbytes for pair in pairs)  # a checkpoint stores no more
+    monkeypatch.setattr(lbfgs, "make_arena", lambda *_: None)
+    assert torch.equal(moves(9)[0], x)
+
+
+IN_THE_HEAP = """
+import ctypes, torch
+from nstlab.optimise.memory import apart
+
+class Found(ctypes.Structure):
+    names = "heap ordblks smblks hblks mapped usmblks fsmblks used free keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Found
+
+def taken():
+    found = libc.mallinfo2()
+    return found.heap // 2**20, found.mapped // 2**20
+
+before = taken()
+with apart(tiled=False):
+    stays = torch.ones(2**20)
+    comes_and_goes = torch.ones(2**21)
+    del comes_and_goes
+print(*(now - then for now, then in zip(taken(), before)))
+before = taken()
+later = torch.ones(2**21)
+del later
+print(*(now - then for now, then in zip(taken(), before)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="this system's malloc says nothing of itself")
+def test_what_is_made_apart_leaves_the_heap_as_it_was():
+    done = subprocess.run([sys.executable, "-c", IN_THE_HEAP], capture_output=True, text=True)
+    heap, mapped, heap_later, mapped_later = map(int, done.stdout.split())
+    assert (heap, mapped) == (0, 4)
+    assert heap_later >= 6 and mapped_later == 0  # of eight: the heap may have had some free

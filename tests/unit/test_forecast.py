@@ -8,7 +8,7 @@ import torch
 
 import nstlab as lab
 from nstlab.optimise import memory
-from nstlab.optimise.memory import is_out_of_memory, memory_needed, prepare_memory, size_that_fits
+from nstlab.optimise.memory import check_memory, is_out_of_memory, memory_needed, size_that_fits
 
 PEAK = """
 import nstlab as lab
@@ -54,6 +54,12 @@ def test_no_memory_on_the_way_is_one_line_with_a_size(convolution):
     assert 32 <= int(line.split("size=")[-1].split()[0]) < 512
 
 
+def test_a_transfer_in_python_does_without_pandas():
+    script = "import sys, nstlab as lab; [*lab.transfer(lab.Settings(size=48, iterations=1))]; print(*sys.modules)"
+    loaded = run(script).split()
+    assert "torch" in loaded and "pandas" not in loaded
+
+
 ONEDNN = ("could not create a primitive", "could not execute a primitive", "could not create a memory object")
 
 
@@ -79,9 +85,9 @@ def test_too_large_a_picture_is_refused_with_a_size_that_is_not(monkeypatch, sma
     with pytest.raises(lab.RequestError, match=r"takes about .* GB of memory and 2\.0 GB are free: size=") as refused:
         next(lab.transfer(settings))
     fits = int(str(refused.value).split("size=")[-1].split()[0])
-    prepare_memory(settings.with_(size=fits), fits, fits)
+    check_memory(settings.with_(size=fits), fits, fits)
     with pytest.raises(lab.RequestError):
-        prepare_memory(settings.with_(size=fits + 64), fits + 64, fits + 64)
+        check_memory(settings.with_(size=fits + 64), fits + 64, fits + 64)
 
 
 def test_the_check_is_of_the_size_that_coarse_to_fine_ends_with(monkeypatch, small):
