@@ -120,3 +120,10 @@ def empty(
         n, features, height, width = shape
         return found.view(dtype).view(n, height, width, features).permute(0, 3, 1, 2).detach()
     return found.view(dtype).view(shape).detach()
+
+
+def arranged(x: torch.Tensor, memory_format: torch.memory_format) -> torch.Tensor:
+    """x, (1, C, H, W), if it lies in memory in this order, else a copy of it that does; not differentiable."""
+    if x.is_contiguous(memory_format=memory_format):
+        return x
+    return empty(x.shape, x.dtype, memory_format).copy_(x)

@@ -5,9 +5,9 @@ and their two channel axes swapped: `Convolution` has both. On a CPU, in float32
 from the shape alone (`algorithm`), never from a timing, so that a run's bytes do not depend on what else the machine
 was doing. In all other cases, and with `convolution="plain"`, it is torch's conv2d.
 
-Where vectors are wide (512 bits), and in bfloat16, the channels of a position lie side by side in memory
-("channels-last"), as oneDNN's convolutions and Winograd's products want them, from the first layer to the last and
-back. bfloat16 has two bytes a value instead of four, and twice the products at a time on processors that have them.
+The channels of a position lie side by side in memory ("channels-last"), as oneDNN's convolutions and Winograd's
+products want them, but where NNPACK convolves (`layout`): each convolution brings its input into the order that it
+reads. bfloat16 has two bytes a value instead of four, and twice the products at a time on processors that have them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from functools import cached_property, partial
 import torch
 from torch.nn.functional import conv2d, pad
 
-from nstlab.network.arena import empty
-from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
+from nstlab.network.arena import arranged, empty
+from nstlab.network.onednn import LaidOut, can_lay_out, has_bfloat16, has_wide_vectors
 from nstlab.network.relu import where_positive
 from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, winograd
 
@@ -27,10 +27,11 @@ FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than
 FEWEST_POSITIONS = 512  # with fewer, reading the transformed kernels (four times as many numbers) dominates
 AT_A_TIME = 2**24  # values in and out; more go strip by strip, because the workspace is larger than both
 SMALL = 2**23  # of pictures with fewer, strips of half as many cost little time, and take less memory at 256²
-MANY_WEIGHTS = 100  # per position; with as many, NNPACK loses: it transforms its kernels on every call
+FEW_CHANNELS = 64  # with at most as many, NNPACK is no faster than oneDNN, and needs a workspace
+HEAVY, SMALL_PICTURE = 2**15, 2**12  # kernels, positions: NNPACK, which transforms its kernels on every call, loses
 WHOLE = 2**23  # values, 32 MB: malloc takes more from the system, each time, and so it is computed strip by strip;
 IN_STRIP = 2**21  # a strip's memory is then taken from what the last one left
-WIDE_CHANNELS = 256  # where vectors are wide; with fewer, Winograd's transforms cost more than its products save
+MANY_CHANNELS = 256  # with fewer, Winograd's transforms cost more than its products save, compared with oneDNN
 MANY_KERNELS, MANY_POSITIONS = 2**17, 2**13  # with both, Winograd's form of the kernels is large, and quickly made
 FEWEST_IF_LEAN = 2**12  # positions; with fewer, making it for each use takes longer than Winograd saves
 
@@ -38,8 +39,11 @@ FEWEST_IF_LEAN = 2**12  # positions; with fewer, making it for each use takes lo
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, padding: str = "zeros") -> torch.Tensor:
     """A 3x3 convolution: (1, C, H, W), (N, C, 3, 3), (N,) -> (1, N, H, W); padding: "zeros" or "replicate".
 
-    It is torch's, for any device and floating type: the reference for the fast paths.
+    It is torch's, for any device and floating type: the reference for the fast paths. Where a CPU has no bfloat16, its
+    numbers are convolved as float32, of which the result is rounded: what processors that have it do.
     """
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not has_bfloat16():
+        return convolve(x.float(), weight.float(), bias.float(), padding).bfloat16()
     if padding == "zeros":
         return conv2d(x, weight, bias, padding=1)
     return conv2d(bordered(x, padding), weight, bias)
@@ -61,24 +65,25 @@ def repeated_border(x: torch.Tensor) -> torch.Tensor:
 def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = False) -> str:
     """Which algorithm convolves `inputs` to `outputs` features at height x width: onednn, nnpack or winograd.
 
-    Measured at 128, 256 and 512 pixels. With vectors of 256 bits NNPACK's Winograd F(6x6, 3x3) is fastest with many
+    Measured at 128 to 1024 pixels. With vectors of 256 bits NNPACK's Winograd F(6x6, 3x3) is fastest with many
     positions, Winograd F(4x4, 3x3) with kernels transformed once is fastest with many weights, and oneDNN's direct
-    convolution with few features or few positions; it replaces NNPACK on processors without it. With vectors of 512
-    bits oneDNN is twice as fast and NNPACK is not: there it computes all of them, directly or, for the layers with
-    the most features, Winograd's products. lean: Winograd only where it is faster even if its form of the kernels,
-    which takes several times the weights' memory, is made for each use.
+    convolution with few features or few positions. With vectors of 512 bits oneDNN is twice as fast and NNPACK is not:
+    there, and where there is no NNPACK, oneDNN computes all of them, directly or, for the layers with the most
+    features, Winograd's products. lean: Winograd only where it is faster even if its form of the kernels, which takes
+    several times the weights' memory, is made for each use.
 
     >>> algorithm(3, 64, 256, 256), algorithm(512, 512, 6, 6)
     ('onednn', 'onednn')
     """
-    if min(inputs, outputs) < FEWEST_CHANNELS or height * width < FEWEST_POSITIONS:
+    fewer, more, positions = min(inputs, outputs), max(inputs, outputs), height * width
+    if fewer < FEWEST_CHANNELS or positions < FEWEST_POSITIONS:
         return "onednn"
-    if has_wide_vectors():
-        is_faster = min(inputs, outputs) >= WIDE_CHANNELS and (not lean or height * width >= FEWEST_IF_LEAN)
-        chosen = "winograd" if is_faster else "onednn"
-    else:
-        chosen = "winograd" if inputs * outputs >= MANY_WEIGHTS * height * width and not lean else "nnpack"
-    return chosen if chosen in algorithms() else "onednn"
+    if "nnpack" not in algorithms(lean):
+        is_faster = fewer >= MANY_CHANNELS and (not lean or positions >= FEWEST_IF_LEAN)
+        return "winograd" if is_faster and can_lay_out() else "onednn"
+    if more <= FEW_CHANNELS and can_lay_out():
+        return "onednn"
+    return "winograd" if inputs * outputs >= HEAVY and positions <= SMALL_PICTURE and not lean else "nnpack"
 
 
 def keeps_products(inputs: int, outputs: int, height: int, width: int, lean: bool = False) -> bool:
@@ -90,25 +95,27 @@ def is_in_strips(
     inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype = torch.float32, lean: bool = False
 ) -> bool:
     """Whether a convolution of this shape is computed strip by strip, its gradient and a pooling after it too."""
-    large = max(inputs, outputs) * height * width >= WHOLE and layout(dtype) == torch.channels_last
-    return large and (dtype == torch.bfloat16 or algorithm(inputs, outputs, height, width, lean) != "winograd")
+    chosen = "onednn" if dtype == torch.bfloat16 else algorithm(inputs, outputs, height, width, lean)
+    large = max(inputs, outputs) * height * width >= WHOLE
+    return large and chosen != "winograd" and layout(dtype, chosen) == torch.channels_last
 
 
 def algorithms(lean: bool = False) -> list[str]:
     """Those that `algorithm` chooses from with this processor and this torch."""
-    found = ["nnpack"] if not has_wide_vectors() and nnpack() else []
-    found += ["winograd"] if (can_lay_out() if has_wide_vectors() else not lean) else []
-    return [*found, "onednn"]
+    if has_wide_vectors() or not nnpack():
+        return ["winograd", "onednn"] if can_lay_out() else ["onednn"]
+    return ["nnpack", "onednn"] if lean else ["nnpack", "winograd", "onednn"]
 
 
 def bytes_kept(inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype, lean: bool = False) -> int:
     """For each weight of a convolution, what its two directions keep in memory besides the network's own weights."""
     shape = inputs, outputs, height, width
-    if dtype == torch.float32 and algorithm(*shape, lean) == "winograd":
+    chosen = "onednn" if dtype == torch.bfloat16 else algorithm(*shape, lean)
+    if chosen == "winograd":
         if not keeps_products(*shape, lean):
             return 0
         return 32 if can_lay_out() else 16  # 36 numbers for 9, in each direction if they are laid out, else shared
-    lays_out = layout(dtype) == torch.channels_last and can_lay_out(dtype)
+    lays_out = layout(dtype, chosen) == torch.channels_last and can_lay_out(dtype)
     forward = dtype.itemsize if (lays_out and not lean) or dtype == torch.bfloat16 else 0
     return forward + dtype.itemsize
 
@@ -129,9 +136,10 @@ def is_fast(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and len(x) == 1
 
 
-def layout(dtype: torch.dtype) -> torch.memory_format:
-    """How the fast paths lay out tensors of this type in memory."""
-    return torch.channels_last if dtype == torch.bfloat16 or has_wide_vectors() else torch.contiguous_format
+def layout(dtype: torch.dtype, chosen: str) -> torch.memory_format:
+    """How a convolution by the algorithm `chosen` reads and writes tensors of this type."""
+    side_by_side = dtype == torch.bfloat16 or has_wide_vectors() or (chosen != "nnpack" and can_lay_out())
+    return torch.channels_last if side_by_side else torch.contiguous_format
 
 
 class Kernels:
@@ -171,7 +179,7 @@ class Kernels:
             return self.in_strips(lambda rows: _positive(*_rows(x, passes, rows)), (H, W), x.dtype, relu)
         chosen, values = self._algorithm(x), (N + C) * H * W
         at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
-        if layout(x.dtype) == torch.channels_last or values < at_a_time:  # the first needs no workspace
+        if layout(x.dtype, chosen) == torch.channels_last or values < at_a_time:  # the first needs no workspace
             return self._convolve(x, passes, chosen, relu)
         y = empty((1, N, H, W), x.dtype)
         rows = max(1, at_a_time // (2 * (N + C) * W))
@@ -200,7 +208,7 @@ class Kernels:
         rows_of: makes rows of it, (1, C, h, W), of type `dtype`.
         """
         N, C = self.features
-        y = empty((1, N, *size), dtype, layout(dtype))
+        y = empty((1, N, *size), dtype, torch.channels_last)
         for rows, window, inner in in_strips(*size, max(N, C)):
             strip = rows_of(window)
             y[:, :, rows] = self._convolve(strip, None, self._algorithm(strip), relu)[:, :, inner]
@@ -215,15 +223,15 @@ class Kernels:
             N, C = self.features
             kept = keeps_products(C, N, *x.shape[2:], self.lean)
             return winograd(x, self.products, self.bias, self.numbers, passes, relu, kept)
-        x = _positive(x, passes)
+        order = layout(x.dtype, chosen)
+        x = arranged(_positive(x, passes), order)
+        if order == torch.channels_last and self.lays_out:
+            return self.laid_out(x, self.bias, relu)
         if chosen == "nnpack":
-            y = nnpack()(x.contiguous(), self.weight, self.bias, [1, 1], [1, 1])
-            return y.relu_() if relu else y
-        x = x.contiguous(memory_format=layout(x.dtype))
-        if layout(x.dtype) == torch.contiguous_format or not self.lays_out:
+            y = nnpack()(x, self.weight, self.bias, [1, 1], [1, 1])
+        else:
             y = convolve(x, self.weight, self.bias)
-            return y.relu_() if relu else y
-        return self.laid_out(x, self.bias, relu)
+        return y.relu_() if relu else y
 
 
 class Rotated(Kernels):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from nstlab.network.convolution import Convolution, layout
+from nstlab.network.convolution import Convolution
 from nstlab.network.onednn import symmetric_product
 from nstlab.network.relu import greater, where_positive
 
@@ -31,7 +31,7 @@ class InTwoParts(torch.autograd.Function):
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
         ctx.dtype = x.dtype
         rounded = x.bfloat16()
-        return torch.cat([rounded, (x - rounded).bfloat16()], dim=1).contiguous(memory_format=layout(torch.bfloat16))
+        return torch.cat([rounded, (x - rounded).bfloat16()], dim=1).contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     def backward(ctx, g: torch.Tensor) -> torch.Tensor:

@@ -41,6 +41,8 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """
     if a.device.type != "cpu":
         return a @ b
+    if a.dtype == torch.bfloat16 and not has_bfloat16():
+        return product(at_least_float32(a), at_least_float32(b)).bfloat16()
     (n, k), m = a.shape, b.shape[1]
     linear = onednn() if a.dtype == torch.float32 and n * k * m >= LARGE else None
     if linear and not a.is_contiguous() and a.T.is_contiguous() and b.is_contiguous():
@@ -75,11 +77,17 @@ def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:
 
     Not on Arm's, where nobody has measured what oneDNN leaves to which library.
     """
-    ours, half = torch.ops.mkldnn, "_is_mkldnn_bf16_supported"
-    needed = ["_reorder_convolution_weight", "_convolution_pointwise", *([half] if dtype == torch.bfloat16 else [])]
     if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
         return False
-    return all(getattr(ours, name, None) for name in needed) and (dtype != torch.bfloat16 or getattr(ours, half)())
+    needed = "_reorder_convolution_weight", "_convolution_pointwise"
+    return all(hasattr(torch.ops.mkldnn, name) for name in needed) and (dtype != torch.bfloat16 or has_bfloat16())
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether oneDNN computes with bfloat16 on this processor. Without it torch does, more than ten times as slowly."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return torch.backends.mkldnn.is_available() and supported is not None and supported()
 
 
 class LaidOut:

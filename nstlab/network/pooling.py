@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from nstlab.network.arena import empty
-from nstlab.network.convolution import Convolution, in_strips, layout
+from nstlab.network.arena import arranged, empty
+from nstlab.network.convolution import Convolution, in_strips
 from nstlab.network.fused import like_the_input
 from nstlab.network.relu import greater, order_of, times
 
@@ -20,7 +20,7 @@ class ReluMaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, z: torch.Tensor) -> torch.Tensor:
-        y, is_right, is_bottom = _pooling(z.shape[1], z)
+        y, is_right, is_bottom = _pooling(z.shape[1], z, order_of(z))
         _max_pool(z, y, is_right, is_bottom)
         ctx.shape = z.shape
         ctx.save_for_backward(is_right, is_bottom, greater(y, 0))
@@ -40,7 +40,7 @@ class ConvolveReluMaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: torch.Tensor, convolution: Convolution) -> torch.Tensor:
         (H, W), (N, _) = x.shape[2:], convolution.forward.features
-        y, is_right, is_bottom = _pooling(N, x)
+        y, is_right, is_bottom = _pooling(N, x, torch.channels_last)
         for rows, window, inner in in_strips(H, W, N):
             z = convolution.forward(x[:, :, window])[:, :, inner]
             half = slice(rows.start // 2, rows.stop // 2)
@@ -53,6 +53,7 @@ class ConvolveReluMaxPool(torch.autograd.Function):
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
         is_right, is_bottom, passes = ctx.saved_tensors
         H, W = ctx.shape[2:]
+        g = arranged(g, torch.channels_last)
 
         def rows_of(rows: slice) -> torch.Tensor:
             first, last = rows.start // 2, -(-rows.stop // 2)  # of the pooled rows
@@ -65,11 +66,11 @@ class ConvolveReluMaxPool(torch.autograd.Function):
         return like_the_input(ctx, found), None
 
 
-def _pooling(features: int, x: torch.Tensor) -> list[torch.Tensor]:
+def _pooling(features: int, x: torch.Tensor, order: torch.memory_format) -> list[torch.Tensor]:
     """Room for what is left of `features` at x's positions, which of two columns was larger, and which of two rows."""
     h, w = x.shape[2] // 2, x.shape[3] // 2
     kinds = ((x.dtype, h), (torch.uint8, 2 * h), (torch.uint8, h))
-    return [empty((1, features, n, w), kind, layout(x.dtype)) for kind, n in kinds]
+    return [empty((1, features, n, w), kind, order) for kind, n in kinds]
 
 
 def _max_pool(z: torch.Tensor, y: torch.Tensor, is_right: torch.Tensor, is_bottom: torch.Tensor) -> None:
@@ -87,7 +88,8 @@ def _unpooled(
 ) -> torch.Tensor:
     """The gradient of what was pooled, from the gradient g of what is left."""
     rows, columns = is_right.shape[2], 2 * is_right.shape[3]
-    whole = empty((1, g.shape[1], height, width), g.dtype, layout(g.dtype))
+    whole = empty((1, g.shape[1], height, width), g.dtype, order_of(is_right))
+    g = arranged(g, order_of(is_right))
     if height > rows or width > columns:
         whole.zero_()
     left, right = whole[:, :, :rows, 0:columns:2], whole[:, :, :rows, 1:columns:2]

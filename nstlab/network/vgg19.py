@@ -11,11 +11,12 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from nstlab.errors import unknown
 from nstlab.layers import architecture, convolutions, layer_names
-from nstlab.network.convolution import Convolution, bordered, convolve, is_fast, layout
+from nstlab.network.convolution import Convolution, bordered, convolve, is_fast
 from nstlab.network.device import choose_device, placed
 from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.layer import Layer
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
+from nstlab.network.relu import order_of
 from nstlab.network.sequence import Network
 from nstlab.network.sparse_gradients import keep_strongest
 from nstlab.network.weights import Weights, read_weights
@@ -172,9 +173,9 @@ class VGG19(Network):
             return x
         if names[-1].startswith("relu"):
             if self.padding == "replicate":
-                x = bordered(x, self.padding).contiguous(memory_format=layout(x.dtype))
+                x = bordered(x, self.padding)
                 y = ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read)
-                return y[:, :, 1:-1, 1:-1].contiguous(memory_format=layout(x.dtype))
+                return y[:, :, 1:-1, 1:-1].contiguous(memory_format=order_of(y))
             return ConvolveRelu.apply(x, self._prepare_convolution(names[0], x), read, by_products)
         if not names[0].startswith("conv"):
             return ReluMaxPool.apply(x)

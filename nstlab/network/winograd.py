@@ -21,9 +21,10 @@ from nstlab.network.relu import where_positive
 
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where kernels are evaluated: a third less error than 0, ±1, ±2 and ∞
 RECIPROCALS = (inf, 1, -1, 2, -1 / 2, 0)
-AT_ONCE = 256  # tiles: what is computed of them stays in the processor's cache
+AT_ONCE = 256  # tiles: their products stay in the processor's shared cache
+IN_CACHE = 32  # tiles: what is between pixels and tiles stays in the cache of a core
 IN_PART = 64  # features, whose kernels stay in the cache while they are made, laid out and used
-IN_A_ROW = 64  # of the pictures that they are to oneDNN
+IN_A_ROW = 64  # at most, of the picture that they are to oneDNN
 
 
 @cache
@@ -57,7 +58,6 @@ class Products:
 
     def __init__(self, weight: Callable[[], torch.Tensor]) -> None:
         self.weight = weight
-        self.multiple = IN_A_ROW if can_lay_out() else 1
 
     @cached_property
     def kernels(self) -> torch.Tensor:
@@ -78,7 +78,7 @@ class Products:
         return found
 
     def __call__(self, tiles: torch.Tensor, kept: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
-        """(P, 36, C) -> some features after the other: which, and (P, 36, n). P is a multiple of `multiple`.
+        """(P, 36, C) -> some features after the other: which, and (P, 36, n). P: see `in_rows`.
 
         kept: whether what oneDNN reads of the kernels is kept; if not, it is made for this use, IN_PART features at a
         time. The products are the same.
@@ -87,7 +87,7 @@ class Products:
         if not can_lay_out():
             yield slice(None), torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
             return
-        picture = tiles.view(-1, IN_A_ROW, 1, 36 * C).permute(0, 3, 1, 2)
+        picture = tiles.view(in_rows(P)[0], -1, 1, 36 * C).permute(0, 3, 1, 2)
         for features, convolve in self._parts(kept):
             yield features, convolve(picture).permute(0, 2, 3, 1).view(P, 36, -1)
 
@@ -99,6 +99,16 @@ class Products:
         for first in range(0, len(weight), IN_PART):
             features = slice(first, first + IN_PART)
             yield features, _laid_out(partial(weight.__getitem__, features))
+
+
+def in_rows(tiles: int) -> tuple[int, int]:
+    """In how many rows of at most IN_A_ROW tiles lie side by side, and how many there are if all rows are full.
+
+    >>> in_rows(200), in_rows(65)
+    ((4, 200), (2, 66))
+    """
+    rows = -(-tiles // IN_A_ROW)
+    return rows, rows * -(-tiles // rows)
 
 
 def _laid_out(weight: Callable[[], torch.Tensor]) -> LaidOut:
@@ -127,26 +137,38 @@ def winograd(
         edge.zero_()
     inner = pixels[1 : H + 1, 1 : W + 1].permute(2, 0, 1)[None]
     inner.copy_(x) if passes is None else where_positive(x, passes, out=inner)
-    row, column, _ = pixels.stride()
     y = empty((h, 4, w, 4, N), x.dtype)
     most = AT_ONCE if kept else 2 * AT_ONCE  # what is made for each use pays with more
     strips = -(-h // max(1, most // w))
     at_once = -(-h // strips)  # rows of tiles, in each strip but the last as many
-    some = -(-at_once * w // products.multiple) * products.multiple
-    squares, tiles, found = (empty((some, *part), x.dtype) for part in ((36, C), (36, C), (16, N)))
+    _, some = in_rows(at_once * w)
+    tiles = empty((some, 36, C), x.dtype)
     tiles[at_once * w :] = 0
+    few = max(1, IN_CACHE // w)  # rows of tiles
     for top in range(0, h, at_once):
         rows = y[top : top + at_once]
-        P = len(rows) * w
-        seen = pixels[4 * top :].as_strided((len(rows), w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
-        squares[:P].view(len(rows), w, 6, 6, C).copy_(seen)
-        torch.bmm(B_T.expand(P, 36, 36), squares[:P], out=tiles[:P])
+        parts = [range(first, min(first + few, len(rows))) for first in range(0, len(rows), few)]
+        for part in parts:
+            _evaluate(B_T, pixels[4 * (top + part.start) :], out=tiles[part.start * w : part.stop * w])
         for features, product in products(tiles, kept):
-            n = product.shape[2]
-            part = found.view(-1)[: some * 16 * n].view(some, 16, n)
-            torch.bmm(A_T.expand(some, 16, 36), product, out=part)
-            of_tiles = part[:P].view(len(rows), w, 4, 4, n).transpose(1, 2)
-            torch.add(of_tiles, bias[features], out=rows[..., features])
+            for part in parts:
+                place = rows[part.start : part.stop, ..., features]
+                _put(A_T, product[part.start * w : part.stop * w], bias[features], out=place)
         if relu:
             rows.relu_()
     return y.view(4 * h, 4 * w, N)[:H, :W].contiguous().permute(2, 0, 1)[None].detach()
+
+
+def _evaluate(B_T: torch.Tensor, pixels: torch.Tensor, out: torch.Tensor) -> None:
+    """Bᵀ d B of the first P tiles' 6 x 6 pixels, four apart, of (4 h + 2, 4 w + 2, C); out: (P, 36, C)."""
+    (P, _, C), w, (row, column, _) = out.shape, pixels.shape[1] // 4, pixels.stride()
+    seen = pixels.as_strided((P // w, w, 6, 6, C), (4 * row, 4 * column, row, column, 1))
+    squares = empty(seen.shape, out.dtype).copy_(seen)
+    torch.bmm(B_T.expand(P, 36, 36), squares.view(P, 36, C), out=out)
+
+
+def _put(A_T: torch.Tensor, product: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
+    """Aᵀ product A, and the bias, of P tiles: (P, 36, n), (n,) -> out, (h, 4, w, 4, n)."""
+    P, _, n = product.shape
+    tiles = torch.bmm(A_T.expand(P, 16, 36), product, out=empty((P, 16, n), product.dtype))
+    torch.add(tiles.view(len(out), -1, 4, 4, n).transpose(1, 2), bias, out=out)

@@ -14,9 +14,9 @@ from torch.nn.functional import conv2d, conv_transpose2d, max_pool2d
 import nstlab as lab
 from nstlab.images import Pictures
 from nstlab.layers import layer_names
-from nstlab.network import bfloat16_units, convolution, load_vgg19, pooling, product
+from nstlab.network import bfloat16_units, convolution, load_vgg19, onednn, product
 from nstlab.network import winograd as fast
-from nstlab.network.convolution import Convolution, Kernels, algorithm, bytes_kept
+from nstlab.network.convolution import Convolution, Kernels, algorithm, algorithms, bytes_kept, nnpack
 from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.onednn import can_lay_out
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
@@ -127,43 +127,75 @@ def test_no_weights_are_laid_out_twice_with_any_number_of_threads():
         assert computed.count(",exec,cpu,convolution,") >= 4 and ",exec,cpu,reorder," not in computed
 
 
-@pytest.mark.parametrize("wide", [True, False])
-def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide):
+@pytest.mark.parametrize(
+    ("wide", "nnpack", "lays_out", "heavy", "large", "few"),
+    [
+        (True, True, True, "winograd", "winograd", "onednn"),
+        (True, True, False, "onednn", "onednn", "onednn"),
+        (False, True, True, "winograd", "nnpack", "onednn"),
+        (False, True, False, "winograd", "nnpack", "nnpack"),
+        (False, False, True, "winograd", "winograd", "onednn"),  # as on Windows
+        (False, False, False, "onednn", "onednn", "onednn"),
+    ],
+)
+def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide, nnpack, lays_out, heavy, large, few):
+    """heavy: many features at few positions; large: at many; few: of them."""
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
-    monkeypatch.setattr(convolution, "can_lay_out", lambda: wide)
+    monkeypatch.setattr(convolution, "nnpack", lambda: print if nnpack else None)
+    monkeypatch.setattr(convolution, "can_lay_out", lambda dtype=torch.float32: lays_out)
     assert algorithm(3, 64, 256, 256) == algorithm(512, 512, 16, 16) == "onednn"
-    assert algorithm(512, 512, 32, 32) == algorithm(256, 512, 32, 32) == "winograd"
-    assert algorithm(128, 512, 24, 24) == ("onednn" if wide else "winograd")
-    assert algorithm(64, 64, 256, 256) == ("nnpack" if torch._nnpack_available() and not wide else "onednn")
+    assert algorithm(512, 512, 32, 32) == algorithm(256, 512, 32, 32) == algorithm(256, 256, 64, 64) == heavy
+    assert algorithm(512, 512, 128, 128) == algorithm(256, 256, 128, 128) == large
+    assert algorithm(64, 64, 256, 256) == few
+    assert {heavy, large, few, "onednn"} == set(algorithms())
 
 
-@pytest.mark.parametrize("wide", [True, False])
+ALGORITHMS = ["onednn", "winograd", "nnpack"]
+
+
 @pytest.mark.parametrize("size", [(40, 32), (33, 7)])
-def test_either_layout_has_the_gradient_of_torchs(monkeypatch, wide, size):
-    """Whichever the processor prefers; where channels lie side by side they do so to the end and back."""
-    monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
-    weight, bias, x = random(32, 16, 3, 3), random(32), random(1, 16, *size)
+@pytest.mark.parametrize("second", ALGORITHMS)
+@pytest.mark.parametrize("first", ALGORITHMS)
+def test_each_algorithm_takes_what_another_leaves(monkeypatch, first, second, size):
+    """NNPACK wants the positions of a feature side by side, the others the features of a position, there and back."""
+    if "nnpack" in (first, second) and not nnpack():
+        pytest.skip("this torch has no NNPACK")
+    monkeypatch.setattr(convolution, "has_wide_vectors", lambda: False)
+    monkeypatch.setattr(convolution, "algorithm", lambda N, M, *_: first if 16 in (N, M) else second)
+    weights, biases, x = [random(32, 16, 3, 3), random(20, 32, 3, 3)], [random(32), random(20)], random(1, 16, *size)
     fast, plain = (x.clone().requires_grad_() for _ in range(2))
-    y = ConvolveRelu.apply(fast, Convolution(weight, bias), True)
-    z = Convolve.apply(y, Convolution(weight.transpose(0, 1), bias[:16]))
-    expected = conv2d(conv2d(plain, weight, bias, padding=1).relu(), weight.transpose(0, 1), bias[:16], padding=1)
-    assert float((z - expected).norm() / expected.norm()) < 1e-5
-    z.square().sum().backward()
-    expected.square().sum().backward()
-    assert float((fast.grad - plain.grad).norm() / plain.grad.norm()) < 1e-4
+    y = ConvolveRelu.apply(fast, Convolution(weights[0], biases[0]), True)
+    z = Convolve.apply(y, Convolution(weights[1], biases[1]))
+    expected = conv2d(conv2d(plain, weights[0], biases[0], padding=1).relu(), weights[1], biases[1], padding=1)
+    assert relative(z, expected) < 1e-5
+    for found in (z, expected):
+        max_pool2d(found.relu(), 2).square().sum().backward()
+    assert relative(fast.grad, plain.grad) < 1e-4
     leaf = z.detach().requires_grad_()
     pooled = ReluMaxPool.apply(leaf)
     pooled.sum().backward()
-    for tensor in (y, z, pooled, leaf.grad):
-        assert tensor.is_contiguous(memory_format=torch.channels_last if wide else torch.contiguous_format)
+    for tensor, chosen in ((y, first), (z, second), (pooled, second), (leaf.grad, second)):
+        assert tensor.is_contiguous(memory_format=convolution.layout(torch.float32, chosen))
+
+
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("function", [ReluMaxPool, ConvolveRelu])
+def test_a_gradient_may_come_in_another_order(function, order):
+    """As it does from a convolution by another algorithm."""
+    x = random(1, 16, 12, 10).requires_grad_()
+    both = Convolution(random(16, 16, 3, 3), random(16))
+    y = ReluMaxPool.apply(Convolve.apply(x, both)) if function is ReluMaxPool else ConvolveRelu.apply(x, both, False)
+    g = random(*y.shape)
+    (expected,) = torch.autograd.grad(y, x, g, retain_graph=True)
+    (found,) = torch.autograd.grad(y, x, g.contiguous(memory_format=order))
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [(40, 32), (33, 7), (18, 19), (3, 4), (2, 2)])
 def test_strip_by_strip_is_as_in_one(monkeypatch, size, dtype):
     """A convolution with its pooling, and the gradient of one with its ReLU."""
-    for module in (convolution, pooling):
-        monkeypatch.setattr(module, "layout", lambda dtype: torch.channels_last)
+    monkeypatch.setattr(convolution, "layout", lambda *_: torch.channels_last)
     monkeypatch.setattr(convolution, "IN_STRIP", 32 * 4 * size[1])  # four rows
     monkeypatch.setattr(convolution, "algorithm", lambda *shape: "onednn")
     x, g = random(1, 16, *size).to(dtype), random(1, 32, size[0] // 2, size[1] // 2).to(dtype)
@@ -405,6 +437,31 @@ def test_in_bfloat16_every_layer_is_as_exact_as_its_numbers(changed):
         assert relative(found, expected) < (0.005 if layer.index == 1 else 0.03), layer.name
 
 
+@pytest.mark.parametrize("name", ["auto", "plain"])
+def test_a_processor_without_bfloat16_rounds_what_it_computes_in_float32(monkeypatch, name):
+    """torch's own convolutions and products of bfloat16 take ten to two hundred times as long there."""
+    for module in (convolution, onednn):
+        monkeypatch.setattr(module, "has_bfloat16", lambda: False)
+    types = set()
+
+    def seen(function):
+        def called(x, *others, **options):
+            types.add(x.dtype)
+            return function(x, *others, **options)
+
+        return called
+
+    monkeypatch.setattr(convolution, "conv2d", seen(convolution.conv2d))
+    monkeypatch.setattr(torch, "mm", seen(torch.mm))
+    found = gradient_of(Settings(precision="bfloat16", convolution=name), (48, 48))
+    assert types == {torch.float32}
+    assert 1e-4 < relative(found, gradient_of(Settings(convolution="plain"), (48, 48))) < 0.2
+    x, weight, bias = random(1, 20, 9, 7).bfloat16(), random(8, 20, 3, 3).bfloat16(), random(8).bfloat16()
+    expected = conv2d(x.float(), weight.float(), bias.float(), padding=1).bfloat16()
+    assert torch.equal(convolution.convolve(x, weight, bias), expected)
+    assert torch.equal(product(x[0, 0], x[0, 1].T), (x[0, 0].float() @ x[0, 1].T.float()).bfloat16())
+
+
 def test_pixels_in_two_parts_are_the_pixels():
     """16 bits of mantissa; the gradient is that of their sum."""
     x = (random(1, 3, 9, 7) * 100).requires_grad_()
@@ -450,8 +507,8 @@ def test_lean_convolutions_keep_no_kernels_but_the_weights(monkeypatch, wide, si
     """With wide vectors a large picture has Winograd's products anyway, for which their kernels are made anew."""
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
     shape = (512, 512, side, side)
-    winograds = wide and can_lay_out() and side == 64
-    assert algorithm(512, 512, 24, 24) == "winograd"
+    winograds = can_lay_out() and side == 64 and (wide or not nnpack())
+    assert algorithm(512, 512, 24, 24) == "winograd" or not can_lay_out()
     assert (algorithm(*shape, lean=True) == "winograd") == winograds
     both = Convolution(random(512, 512, 3, 3) / 50, random(512), lean=True)
     for kernels in (both.forward, both.backward):
@@ -474,8 +531,7 @@ def test_large_forms_of_kernels_are_kept_only_where_making_them_takes_long(monke
 
 def test_only_what_is_convolved_in_strips_is_pooled_in_strips(monkeypatch, net):
     """Winograd's tiles of 4 x 4 have strips of their own, and those of another height would cut tiles in two."""
-    for module in (convolution, pooling):
-        monkeypatch.setattr(module, "layout", lambda dtype: torch.channels_last)
+    monkeypatch.setattr(convolution, "layout", lambda *_: torch.channels_last)
     monkeypatch.setattr(convolution, "WHOLE", 0)
     x = random(1, 64, 16, 16).requires_grad_()
     for chosen, function in (("winograd", "ReluMaxPool"), ("onednn", "ConvolveReluMaxPool")):
