@@ -55,7 +55,7 @@ def _parts(settings: Settings) -> dict[str, dict[str, Any]]:
     """Versions, the machine, and the default weights."""
     found, weights = this_machine(settings), settings.weights
     if found["machine"]["device"] == "cpu":
-        found["machine"]["bfloat16"] = ", ".join(bfloat16_units()) or "no instructions for it"
+        found["machine"]["bfloat16"] = ", ".join(bfloat16_units()) or "no instructions for it: slower than float32"
     sha256 = network_sha256(settings.network, weights)
     found["weights"] = {"network": settings.network, "name": weights, "sha256": sha256}
     if weights in SOURCES and SOURCES[weights].sha256 is not None:

@@ -24,6 +24,7 @@ from nstlab.network.convolution import (
     convolve,
     is_fast,
     is_in_strips,
+    workspace,
 )
 from nstlab.network.device import bfloat16_units, choose_device, in_double
 from nstlab.network.formats import TORCHVISION_SCALE

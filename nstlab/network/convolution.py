@@ -21,7 +21,7 @@ from torch.nn.functional import conv2d, pad
 from nstlab.network.arena import arranged, empty
 from nstlab.network.onednn import LaidOut, can_lay_out, has_bfloat16, has_wide_vectors
 from nstlab.network.relu import where_positive
-from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, winograd
+from nstlab.network.winograd import NUMBERS, RECIPROCALS, Products, lays_out_products, winograd
 
 FEWEST_CHANNELS = 16  # with fewer, as in conv1_1, the transforms cost more than they save
 FEWEST_POSITIONS = 512  # with fewer, reading the transformed kernels (four times as many numbers) dominates
@@ -80,7 +80,7 @@ def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = F
         return "onednn"
     if "nnpack" not in algorithms(lean):
         is_faster = fewer >= MANY_CHANNELS and (not lean or positions >= FEWEST_IF_LEAN)
-        return "winograd" if is_faster and can_lay_out() else "onednn"
+        return "winograd" if is_faster and "winograd" in algorithms() else "onednn"
     if more <= FEW_CHANNELS and can_lay_out():
         return "onednn"
     return "winograd" if inputs * outputs >= HEAVY and positions <= SMALL_PICTURE and not lean else "nnpack"
@@ -103,8 +103,26 @@ def is_in_strips(
 def algorithms(lean: bool = False) -> list[str]:
     """Those that `algorithm` chooses from with this processor and this torch."""
     if has_wide_vectors() or not nnpack():
-        return ["winograd", "onednn"] if can_lay_out() else ["onednn"]
+        return ["winograd", "onednn"] if can_lay_out() or not has_wide_vectors() else ["onednn"]
     return ["nnpack", "onednn"] if lean else ["nnpack", "winograd", "onednn"]
+
+
+def rows_at_a_time(inputs: int, outputs: int, height: int, width: int) -> int:
+    """How many rows NNPACK convolves at a time: its workspace is larger than what goes in and out."""
+    of_a_row = (inputs + outputs) * width
+    most = AT_A_TIME // 2 if of_a_row * height <= SMALL else AT_A_TIME
+    return height if of_a_row * height < most else max(1, most // (2 * of_a_row))
+
+
+def workspace(inputs: int, outputs: int, height: int, width: int, lean: bool = False) -> float:
+    """The bytes in which NNPACK convolves such a shape in float32, with what goes in and out; 0 for other algorithms.
+
+    64 numbers for 36 positions, and for the 9 of a kernel.
+    """
+    if algorithm(inputs, outputs, height, width, lean) != "nnpack":
+        return 0.0
+    values = (inputs + outputs) * rows_at_a_time(inputs, outputs, height, width) * width
+    return 4 * ((64 / 36 + 1) * values + 64 * inputs * outputs)
 
 
 def bytes_kept(inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype, lean: bool = False) -> int:
@@ -114,7 +132,7 @@ def bytes_kept(inputs: int, outputs: int, height: int, width: int, dtype: torch.
     if chosen == "winograd":
         if not keeps_products(*shape, lean):
             return 0
-        return 32 if can_lay_out() else 16  # 36 numbers for 9, in each direction if they are laid out, else shared
+        return 32 if lays_out_products() else 16  # 36 numbers for 9, for each direction if laid out, else shared
     lays_out = layout(dtype, chosen) == torch.channels_last and can_lay_out(dtype)
     forward = dtype.itemsize if (lays_out and not lean) or dtype == torch.bfloat16 else 0
     return forward + dtype.itemsize
@@ -138,7 +156,8 @@ def is_fast(x: torch.Tensor) -> bool:
 
 def layout(dtype: torch.dtype, chosen: str) -> torch.memory_format:
     """How a convolution by the algorithm `chosen` reads and writes tensors of this type."""
-    side_by_side = dtype == torch.bfloat16 or has_wide_vectors() or (chosen != "nnpack" and can_lay_out())
+    read_so = chosen == "winograd" or (chosen == "onednn" and can_lay_out())
+    side_by_side = read_so or dtype == torch.bfloat16 or has_wide_vectors()
     return torch.channels_last if side_by_side else torch.contiguous_format
 
 
@@ -177,12 +196,10 @@ class Kernels:
         (N, C), (H, W) = self.features, x.shape[2:]
         if self.goes_in_strips(x):
             return self.in_strips(lambda rows: _positive(*_rows(x, passes, rows)), (H, W), x.dtype, relu)
-        chosen, values = self._algorithm(x), (N + C) * H * W
-        at_a_time = AT_A_TIME // 2 if values <= SMALL else AT_A_TIME
-        if layout(x.dtype, chosen) == torch.channels_last or values < at_a_time:  # the first needs no workspace
+        chosen, rows = self._algorithm(x), rows_at_a_time(C, N, H, W)
+        if layout(x.dtype, chosen) == torch.channels_last or rows >= H:
             return self._convolve(x, passes, chosen, relu)
         y = empty((1, N, H, W), x.dtype)
-        rows = max(1, at_a_time // (2 * (N + C) * W))
         for top in range(0, H, rows):
             above = min(top, 1)
             part = slice(top - above, top + rows + 1)  # with a neighbouring row on both sides

@@ -80,7 +80,7 @@ def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:
     if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
         return False
     needed = "_reorder_convolution_weight", "_convolution_pointwise"
-    return all(hasattr(torch.ops.mkldnn, name) for name in needed) and (dtype != torch.bfloat16 or has_bfloat16())
+    return all(getattr(torch.ops.mkldnn, name, None) for name in needed) and (dtype != torch.bfloat16 or has_bfloat16())
 
 
 @cache

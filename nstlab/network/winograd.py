@@ -16,7 +16,7 @@ from math import inf
 import torch
 
 from nstlab.network.arena import empty
-from nstlab.network.onednn import LaidOut, can_lay_out
+from nstlab.network.onednn import LaidOut, can_lay_out, has_wide_vectors
 from nstlab.network.relu import where_positive
 
 NUMBERS = (0, 1, -1, 1 / 2, -2, inf)  # where kernels are evaluated: a third less error than 0, ±1, ±2 and ∞
@@ -52,53 +52,59 @@ def winograd_kernels(weight: torch.Tensor) -> torch.Tensor:
 class Products:
     """For each of the 36 numbers, what P tiles are there times what the kernels are.
 
-    They are one convolution of 1 x 1 pixels in 36 groups for oneDNN, which reads kernels laid out beforehand; else a
-    product of matrices for each number. weight: returns the plain kernels, (N, C, 3, 3).
+    They are a product of matrices for each number; where vectors are wide, which torch's own products do not use, one
+    convolution of 1 x 1 pixels in 36 groups for oneDNN, which reads kernels laid out beforehand. weight: returns the
+    plain kernels, (N, C, 3, 3). others: those of which these are the transposed.
     """
 
-    def __init__(self, weight: Callable[[], torch.Tensor]) -> None:
-        self.weight = weight
+    def __init__(self, weight: Callable[[], torch.Tensor], others: Products | None = None) -> None:
+        self.weight, self.others = weight, others
 
     @cached_property
-    def kernels(self) -> torch.Tensor:
-        """Winograd's form of the kernels, (36, N, C), kept."""
-        return winograd_kernels(self.weight())
-
-    @cached_property
-    def laid_out(self) -> LaidOut:
-        """The same for oneDNN, kept."""
-        return _laid_out(self.weight)
+    def form(self) -> torch.Tensor | LaidOut:
+        """Winograd's form of the kernels, (36, N, C), kept; or the same for oneDNN."""
+        if self.others is not None and not lays_out_products():
+            return self.others.form.transpose(1, 2)
+        return _form(self.weight)
 
     def transposed(self) -> Products:
         """(P, 36, N) -> (P, 36, C), with the same kernels: the very same if oneDNN does not lay them out."""
         weight = self.weight
-        found = Products(lambda: weight().transpose(0, 1))
-        if not can_lay_out():
-            found.kernels = self.kernels.transpose(1, 2)
-        return found
+        return Products(lambda: weight().transpose(0, 1), self)
 
     def __call__(self, tiles: torch.Tensor, kept: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
         """(P, 36, C) -> some features after the other: which, and (P, 36, n). P: see `in_rows`.
 
-        kept: whether what oneDNN reads of the kernels is kept; if not, it is made for this use, IN_PART features at a
-        time. The products are the same.
+        kept: whether the form of the kernels is kept; if not, it is made for this use, IN_PART features at a time. The
+        products are the same.
         """
         P, _, C = tiles.shape
-        if not can_lay_out():
-            yield slice(None), torch.bmm(tiles.transpose(0, 1), self.kernels.transpose(1, 2)).transpose(0, 1)
-            return
-        picture = tiles.view(in_rows(P)[0], -1, 1, 36 * C).permute(0, 3, 1, 2)
-        for features, convolve in self._parts(kept):
-            yield features, convolve(picture).permute(0, 2, 3, 1).view(P, 36, -1)
+        for features, form in self._parts(kept):
+            if isinstance(form, torch.Tensor):
+                yield features, torch.bmm(tiles.transpose(0, 1), form.transpose(1, 2)).transpose(0, 1)
+            else:
+                picture = tiles.view(in_rows(P)[0], -1, 1, 36 * C).permute(0, 3, 1, 2)
+                yield features, form(picture).permute(0, 2, 3, 1).view(P, 36, -1)
 
-    def _parts(self, kept: bool) -> Iterator[tuple[slice, LaidOut]]:
+    def _parts(self, kept: bool) -> Iterator[tuple[slice, torch.Tensor | LaidOut]]:
         if kept:
-            yield slice(None), self.laid_out
+            yield slice(None), self.form
             return
         weight = self.weight()
         for first in range(0, len(weight), IN_PART):
             features = slice(first, first + IN_PART)
-            yield features, _laid_out(partial(weight.__getitem__, features))
+            yield features, _form(partial(weight.__getitem__, features))
+
+
+def lays_out_products() -> bool:
+    """Whether oneDNN computes the products, from kernels that are laid out."""
+    return has_wide_vectors() and can_lay_out()
+
+
+def _form(weight: Callable[[], torch.Tensor]) -> torch.Tensor | LaidOut:
+    if lays_out_products():
+        return LaidOut(lambda: winograd_kernels(weight()).flatten(0, 1)[:, :, None, None], groups=36)
+    return winograd_kernels(weight())
 
 
 def in_rows(tiles: int) -> tuple[int, int]:
@@ -109,10 +115,6 @@ def in_rows(tiles: int) -> tuple[int, int]:
     """
     rows = -(-tiles // IN_A_ROW)
     return rows, rows * -(-tiles // rows)
-
-
-def _laid_out(weight: Callable[[], torch.Tensor]) -> LaidOut:
-    return LaidOut(lambda: winograd_kernels(weight()).flatten(0, 1)[:, :, None, None], groups=36)
 
 
 def winograd(

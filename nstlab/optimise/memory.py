@@ -24,11 +24,12 @@ from nstlab.network import (
     is_computed_again,
     is_in_strips,
     layers_of,
+    workspace,
 )
 from nstlab.settings import Settings
 
 BASE_MEMORY = 0.7e9 if torch.version.cuda else 0.3e9  # Python with torch, whose libraries for CUDA take more than half
-WORKSPACE = 0.06e9  # of NNPACK, which keeps it for its next call, or of Winograd
+WORKSPACE = 0.06e9  # at least, of NNPACK, which keeps it for its next call, or of Winograd
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 128)  # that tile="auto" chooses from
 FREED = 0.07e9  # at most this much is freed and kept: small tensors by malloc, large ones as gaps in the arena
 FREED_IN_TILES = 0.35e9  # the same in tiles: what one took in the arena, and between them from malloc [measured]
@@ -58,7 +59,7 @@ def memory_needed(settings: Settings, height: float, width: float, style: Shape 
     float32 = fast and settings.precision != "bfloat16"
     if fast:
         weights += sum(_kernels_kept(layer, settings, height, width) for layer in layers if layer.parameters)
-    fixed = BASE_MEMORY + weights + (WORKSPACE if float32 else 0)
+    fixed = BASE_MEMORY + weights + (_workspace(settings, layers, height, width) if float32 else 0)
     if is_tiled(settings, height, width):
         tensors = pictures + _in_tiles(settings, layers, fast, height, width)
         return fixed + tensors + min(tensors, FREED_IN_TILES)
@@ -75,6 +76,13 @@ def _kernels_kept(layer: Layer, settings: Settings, height: float, width: float)
     """The bytes that a layer's fast convolution keeps besides the weights; as in one, if the picture is in tiles."""
     shape, dtype, lean = _as_computed(layer, settings, height, width)
     return bytes_kept(*shape, dtype, lean) * layer.parameters
+
+
+def _workspace(settings: Settings, layers: Sequence[Layer], height: float, width: float) -> float:
+    if is_tiled(settings, height, width):
+        return WORKSPACE
+    computed = [_as_computed(layer, settings, height, width) for layer in layers if layer.kind == "conv"]
+    return max([WORKSPACE, *(workspace(*shape, lean) for shape, _, lean in computed)])
 
 
 def _as_computed(

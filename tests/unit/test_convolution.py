@@ -16,7 +16,16 @@ from nstlab.images import Pictures
 from nstlab.layers import layer_names
 from nstlab.network import bfloat16_units, convolution, load_vgg19, onednn, product
 from nstlab.network import winograd as fast
-from nstlab.network.convolution import Convolution, Kernels, algorithm, algorithms, bytes_kept, nnpack
+from nstlab.network.convolution import (
+    Convolution,
+    Kernels,
+    algorithm,
+    algorithms,
+    bytes_kept,
+    nnpack,
+    rows_at_a_time,
+    workspace,
+)
 from nstlab.network.fused import Convolve, ConvolveRelu, InTwoParts
 from nstlab.network.onednn import can_lay_out
 from nstlab.network.pooling import ConvolveReluMaxPool, ReluMaxPool
@@ -65,23 +74,26 @@ def test_a_large_picture_in_strips_is_one_picture(monkeypatch, size, at_a_time):
 
 
 def test_winograd_is_exact_in_exact_arithmetic(monkeypatch):
-    monkeypatch.setattr(fast, "can_lay_out", lambda: False)  # for oneDNN, which has no float64
+    monkeypatch.setattr(fast, "lays_out_products", lambda: False)  # for oneDNN, which has no float64
     x, weight, bias = (random(*shape, dtype=torch.float64) for shape in ((1, 5, 11, 9), (4, 5, 3, 3), (4,)))
     found = winograd(x, Products(lambda: weight), bias)
     assert torch.allclose(found, conv2d(x, weight, bias, padding=1), atol=1e-12)
 
 
+EITHER_FORM = [pytest.param(True, marks=pytest.mark.skipif(not can_lay_out(), reason="torch lays out nothing")), False]
+
+
 @pytest.mark.parametrize("size", [(4, 4), (31, 66), (45, 5)])
 @pytest.mark.parametrize("at_once", [1, 20, 512])
-@pytest.mark.parametrize("form", ["laid out", "made for each use", "plain"])
-def test_winograd_in_strips_with_either_form_of_its_kernels(monkeypatch, size, at_once, form):
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("laid_out", EITHER_FORM)
+def test_winograd_in_strips_with_either_form_of_its_kernels(monkeypatch, size, at_once, laid_out, kept):
     monkeypatch.setattr(fast, "AT_ONCE", at_once)
     monkeypatch.setattr(fast, "IN_PART", 16)  # of 40 features: two whole parts and a half
-    if form == "plain":
-        monkeypatch.setattr(fast, "can_lay_out", lambda: False)
+    monkeypatch.setattr(fast, "lays_out_products", lambda: laid_out)
     x, weight, bias = random(1, 24, *size), random(40, 24, 3, 3), random(40)
     truth = conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    found = winograd(x, Products(lambda: weight), bias, kept=form != "made for each use")
+    found = winograd(x, Products(lambda: weight), bias, kept=kept)
     assert float((found - truth).norm() / truth.norm()) < 2e-6
     assert found.is_contiguous(memory_format=torch.channels_last)
 
@@ -135,7 +147,7 @@ def test_no_weights_are_laid_out_twice_with_any_number_of_threads():
         (False, True, True, "winograd", "nnpack", "onednn"),
         (False, True, False, "winograd", "nnpack", "nnpack"),
         (False, False, True, "winograd", "winograd", "onednn"),  # as on Windows
-        (False, False, False, "onednn", "onednn", "onednn"),
+        (False, False, False, "winograd", "winograd", "onednn"),
     ],
 )
 def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide, nnpack, lays_out, heavy, large, few):
@@ -148,6 +160,18 @@ def test_the_algorithm_follows_from_shape_and_processor(monkeypatch, wide, nnpac
     assert algorithm(512, 512, 128, 128) == algorithm(256, 256, 128, 128) == large
     assert algorithm(64, 64, 256, 256) == few
     assert {heavy, large, few, "onednn"} == set(algorithms())
+
+
+def test_nnpack_has_a_workspace_that_does_not_grow_with_the_picture(monkeypatch):
+    """Strips see to that; the other algorithms have none worth counting."""
+    monkeypatch.setattr(convolution, "has_wide_vectors", lambda: False)
+    monkeypatch.setattr(convolution, "nnpack", lambda: print)
+    found = [workspace(256, 256, side, side) for side in range(80, 1000, 40)]
+    assert min(found) > 2e7 and max(found) < 2.5e8 and max(found[-3:]) < max(found)
+    assert all(rows_at_a_time(256, 256, side, side) == side for side in (80, 120))
+    assert workspace(3, 64, 1000, 1000) == workspace(512, 512, 32, 32) == 0
+    monkeypatch.setattr(convolution, "has_wide_vectors", lambda: True)
+    assert workspace(256, 256, 400, 400) == 0
 
 
 ALGORITHMS = ["onednn", "winograd", "nnpack"]
@@ -242,13 +266,12 @@ def test_what_others_see_is_contiguous(net, noise):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize("laid_out", [True, False])
+@pytest.mark.parametrize("laid_out", EITHER_FORM)
 def test_one_form_of_the_kernels_serves_both_directions(monkeypatch, laid_out, kept):
     """Winograd's kernels at the reciprocal numbers are those of the gradient."""
     monkeypatch.setattr(convolution, "algorithm", lambda *shape: "winograd")
     monkeypatch.setattr(convolution, "keeps_products", lambda *shape: kept)
-    if not laid_out:
-        monkeypatch.setattr(fast, "can_lay_out", lambda: False)
+    monkeypatch.setattr(fast, "lays_out_products", lambda: laid_out)
     both = Convolution(random(32, 20, 3, 3), torch.zeros(32))
     x, y = random(1, 20, 13, 18), random(1, 32, 13, 18)
     forward = conv2d(x.double(), both.forward.weight.double(), padding=1)
@@ -256,17 +279,16 @@ def test_one_form_of_the_kernels_serves_both_directions(monkeypatch, laid_out, k
     for found, truth in ((both.forward(x), forward), (both.backward(y), backward)):
         assert float((found - truth).norm() / truth.norm()) < 2e-6
     if not laid_out and kept:  # nothing is stored twice
-        assert both.backward.products.kernels.data_ptr() == both.forward.products.kernels.data_ptr()
+        assert both.backward.products.form.data_ptr() == both.forward.products.form.data_ptr()
 
 
 @pytest.mark.parametrize("chosen", ["winograd", "onednn"])
-@pytest.mark.parametrize("laid_out", [True, False])
+@pytest.mark.parametrize("laid_out", EITHER_FORM)
 def test_a_convolution_is_freed_at_once(monkeypatch, chosen, laid_out):
     """Without waiting for the garbage collector: a network's take a third of a gigabyte."""
     monkeypatch.setattr(convolution, "algorithm", lambda *shape: chosen)
-    if not laid_out:
-        for module in (convolution, fast):
-            monkeypatch.setattr(module, "can_lay_out", lambda dtype=torch.float32: False)
+    monkeypatch.setattr(fast, "lays_out_products", lambda: laid_out)
+    monkeypatch.setattr(convolution, "can_lay_out", lambda dtype=torch.float32: laid_out)
     both = Convolution(random(32, 20, 3, 3), torch.zeros(32))
     both.backward(both.forward(random(1, 20, 13, 18)))
     left = [weakref.ref(of) for kernels in (both.forward, both.backward) for of in (kernels, kernels.products)]
@@ -507,8 +529,8 @@ def test_lean_convolutions_keep_no_kernels_but_the_weights(monkeypatch, wide, si
     """With wide vectors a large picture has Winograd's products anyway, for which their kernels are made anew."""
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: wide)
     shape = (512, 512, side, side)
-    winograds = can_lay_out() and side == 64 and (wide or not nnpack())
-    assert algorithm(512, 512, 24, 24) == "winograd" or not can_lay_out()
+    winograds = side == 64 and "winograd" in algorithms(lean=True)
+    assert (algorithm(512, 512, 24, 24) == "winograd") == ("winograd" in algorithms())
     assert (algorithm(*shape, lean=True) == "winograd") == winograds
     both = Convolution(random(512, 512, 3, 3) / 50, random(512), lean=True)
     for kernels in (both.forward, both.backward):
@@ -516,14 +538,15 @@ def test_lean_convolutions_keep_no_kernels_but_the_weights(monkeypatch, wide, si
         assert relative(kernels(x), conv2d(x, kernels.plain(), kernels.bias, padding=1)) < 1e-5
         assert ("products" in vars(kernels)) == winograds
         if winograds:
-            assert not {"kernels", "laid_out"} & set(vars(kernels.products))
+            assert "form" not in vars(kernels.products)
             assert bytes_kept(*shape, torch.float32, lean=True) == 0
 
 
 def test_large_forms_of_kernels_are_kept_only_where_making_them_takes_long(monkeypatch):
     """Those of 512² and less, where pictures are small, and those of 256 features, which are small themselves."""
     monkeypatch.setattr(convolution, "has_wide_vectors", lambda: True)
-    monkeypatch.setattr(convolution, "can_lay_out", lambda dtype=torch.float32: True)
+    for found in ("can_lay_out", "lays_out_products"):
+        monkeypatch.setattr(convolution, found, lambda *_: True)
     kept = {side: bytes_kept(512, 512, side // 8, side // 8, torch.float32) for side in (256, 512, 1024, 2048)}
     assert kept == {256: 32, 512: 32, 1024: 0, 2048: 0}
     assert bytes_kept(256, 256, 256, 256, torch.float32) == 32
