@@ -86,6 +86,10 @@ def algorithm(inputs: int, outputs: int, height: int, width: int, lean: bool = F
     return "winograd" if inputs * outputs >= HEAVY and positions <= SMALL_PICTURE and not lean else "nnpack"
 
 
+def _algorithm_in(dtype: torch.dtype, *shape: int) -> str:
+    return "onednn" if dtype == torch.bfloat16 else algorithm(*shape)
+
+
 def keeps_products(inputs: int, outputs: int, height: int, width: int, lean: bool = False) -> bool:
     """Whether Winograd's form of the kernels is kept, or made for each use, where that takes little of the time."""
     return not lean and (inputs * outputs < MANY_KERNELS or height * width < MANY_POSITIONS)
@@ -95,7 +99,7 @@ def is_in_strips(
     inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype = torch.float32, lean: bool = False
 ) -> bool:
     """Whether a convolution of this shape is computed strip by strip, its gradient and a pooling after it too."""
-    chosen = "onednn" if dtype == torch.bfloat16 else algorithm(inputs, outputs, height, width, lean)
+    chosen = _algorithm_in(dtype, inputs, outputs, height, width, lean)
     large = max(inputs, outputs) * height * width >= WHOLE
     return large and chosen != "winograd" and layout(dtype, chosen) == torch.channels_last
 
@@ -128,7 +132,7 @@ def workspace(inputs: int, outputs: int, height: int, width: int, lean: bool = F
 def bytes_kept(inputs: int, outputs: int, height: int, width: int, dtype: torch.dtype, lean: bool = False) -> int:
     """For each weight of a convolution, what its two directions keep in memory besides the network's own weights."""
     shape = inputs, outputs, height, width
-    chosen = "onednn" if dtype == torch.bfloat16 else algorithm(*shape, lean)
+    chosen = _algorithm_in(dtype, *shape, lean)
     if chosen == "winograd":
         if not keeps_products(*shape, lean):
             return 0
@@ -233,7 +237,7 @@ class Kernels:
 
     def _algorithm(self, x: torch.Tensor) -> str:
         N, C = self.features
-        return "onednn" if x.dtype == torch.bfloat16 else algorithm(C, N, *x.shape[2:], self.lean)
+        return _algorithm_in(x.dtype, C, N, *x.shape[2:], self.lean)
 
     def _convolve(self, x: torch.Tensor, passes: torch.Tensor | None, chosen: str, relu: bool) -> torch.Tensor:
         if chosen == "winograd":

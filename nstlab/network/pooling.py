@@ -53,7 +53,6 @@ class ConvolveReluMaxPool(torch.autograd.Function):
     def backward(ctx, g: torch.Tensor) -> tuple[torch.Tensor, None]:
         is_right, is_bottom, passes = ctx.saved_tensors
         H, W = ctx.shape[2:]
-        g = arranged(g, torch.channels_last)
 
         def rows_of(rows: slice) -> torch.Tensor:
             first, last = rows.start // 2, -(-rows.stop // 2)  # of the pooled rows
